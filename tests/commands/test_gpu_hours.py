@@ -16,7 +16,7 @@ import pytest
 import yaml
 from m1.commands import gpu_hours
 from m1.commands.cards import find_card
-from m1.commands.gpu_hours import CORE_TRAINING, Asked, GpuStep, generation_hours, training_hours
+from m1.commands.gpu_hours import CORE_TRAINING, GpuStep, Workload, generation_hours, training_hours
 from m1.commands.lengths import paper_length, sample_tokens
 from m1.commands.plan import make_plan, table
 from m1.train.balance import balance
@@ -213,7 +213,7 @@ def test_hours_of_generating_are_those_of_a_schedule_gone_through_step_by_step()
         if following := next(waiting, None):
             heapq.heappush(running, steps + following)
     seconds += 3000 * 150 * 2 * size / 0.3 / 989e12  # prompts
-    asked = Asked(3000, sum(lengths) / 3000, context, max(lengths))
+    asked = Workload(3000, sum(lengths) / 3000, context, max(lengths))
     serve = {"engine": "sglang", "batch": places, "shards": 1, "options": {"deterministic": True, "tp": 1, "dp": 1}}
     assert generation_hours(asked, size, serve, H100) == pytest.approx(seconds / 3600, rel=0.08)
     # The same work on 8 replicas, in shards or not, takes longer only by its end: the longest generation of each.
@@ -227,7 +227,7 @@ def test_hours_of_generating_are_those_of_a_schedule_gone_through_step_by_step()
 
 
 def test_a_step_in_process_takes_as_long_as_the_calls_of_its_kernels() -> None:
-    asked = Asked(1000, 300, 300, 4000)
+    asked = Workload(1000, 300, 300, 4000)
     serve = {"engine": "transformers", "batch": 32, "shards": 1, "options": {}}
     prompts = 1000 * 150 * 2 * 7e9 / 0.3 / 989e12
     assert generation_hours(asked, 7e9, serve, H100) == pytest.approx(

@@ -87,7 +87,7 @@ def test_the_recipe_chapter_gives_a_row_a_line_and_a_training_on_a_cpu(
     run = Run(load([tmp_path / "mine.yaml"]))
     assert run.config["report"]["table1"]["models"][-1] == run.config["report"]["figures"][-1] == "m1-small-100"
     assert "m1-small-100" in run.needed_trainings
-    assert "m1-small-100" in run.swept
+    assert "m1-small-100" in run.sweep_models
     assert run.training_gpus("m1-small-100") == (1, 0)
     assert run.answering_gpus("m1-small-100") == 0
     assert run.resources("train", "m1-small-100") == RESOURCES

@@ -28,12 +28,12 @@ def test_how_it_is_forced_matters_only_where_something_is_forced() -> None:
     run.config["generation"] = dict.fromkeys(run.config["generation"], "released")
     rules = InferRules(run)
     assert run.published["evaluation"]
-    for model in run.swept:
+    for model in run.sweep_models:
         forced, sweep = run.recipes[model]["thinking"]["forced"], json.loads(rules.sweep(wildcards(model=model)))
         assert sweep["forcing"] == ("released" if forced else "exact")
         assert rules.order(wildcards(model=model)) == (["<results>/evaluation.parquet"] if forced else [])
     run.published["evaluation"] = None
-    assert all(rules.order(wildcards(model=model)) == [] for model in run.swept)
+    assert all(rules.order(wildcards(model=model)) == [] for model in run.sweep_models)
 
 
 def test_where_a_model_runs_is_no_param() -> None:
@@ -67,7 +67,7 @@ def test_published_answers_beside_a_model_are_told_and_scored_as_those_in_its_pl
     ours, theirs = json.loads(rules.published(model)), json.loads(place.published(model))
     assert (ours.pop("part"), theirs.pop("part")) == (True, False)
     assert ours == theirs
-    assert "m1-small-1k" in rules.run.swept, "it is computed all the same"
+    assert "m1-small-1k" in rules.run.sweep_models, "it is computed all the same"
     found = workflow_rules()
     for name, one in (("infer_published", "infer_beside"), ("score_predictions", "score_beside")):
         assert found[one].command == found[name].command

@@ -34,7 +34,7 @@ def test_each_seed_is_a_model_of_its_own_and_the_first_is_the_recipes() -> None:
     run, rules = demo_run(), TrainRules(demo_run())
     models = [MODEL, f"{MODEL}.seed43", f"{MODEL}.seed44"]
     assert [name for name in run.recipes if name.startswith(MODEL)] == models
-    for listed in (run.needed_trainings, run.swept, run.evaluated_here):
+    for listed in (run.needed_trainings, run.sweep_models, run.evaluated_here):
         assert [name for name in listed if name.startswith(MODEL)] == models
     settings = [run.recipes[name]["sft"] for name in models]
     assert [one["seed"] for one in settings] == [42, 43, 44]

@@ -48,10 +48,10 @@ def test_every_artifact_has_one_rule_that_makes_it(make: Callable[[], Run]) -> N
     for here, published, everything in (
         (run.drawn_subsets, run.published["subsets"], run.config["subsets"]),
         (run.trained_here, run.published["checkpoints"], run.own_weights),
-        ([*run.swept, *run.direct], run.published["results"], run.recipes),
+        ([*run.sweep_models, *run.direct], run.published["results"], run.recipes),
     ):
         assert sorted([*here, *published]) == sorted(everything)
-    assert sorted([*run.swept, *run.direct]) == sorted(run.evaluated_here)
+    assert sorted([*run.sweep_models, *run.direct]) == sorted(run.evaluated_here)
 
 
 def test_a_model_without_training_is_its_base() -> None:

@@ -51,7 +51,7 @@ def guessed(project: Project, monkeypatch: pytest.MonkeyPatch, measured: bool) -
         patch.chdir(project.folder)
         patch.setattr(kept, "models", lambda run: {})
         if not measured:
-            patch.setattr(fit_choose, "slowness", lambda runs, builder: {})
+            patch.setattr(fit_choose, "slowness", lambda runs, machine: {})
         machine = Machine(1, 0, None, os.cpu_count() or 1, 1.0, 0.0, 100.0)
         answer = choose(Question("world", machine, (), "results/mine", Path("mine.yaml"), None, (Path(SHORT),)))
     return {one.model: (one.training, one.answering[answer.choice.size]) for one in answer.choice.parts}
@@ -61,7 +61,7 @@ def test_what_fits_is_what_runs_and_what_it_left_is_free(project: Project, monke
     """First the bases alone, then a training, too; then as little as at first is enough for it."""
     for folder in ("results", "store"):  # of the short configuration: what it took, and what it kept
         shutil.rmtree(project.folder / folder)
-    little, much = "0.04", "1"
+    little, much = "0.01", "1"
     said = fit(project, little)
     assert "m1-small-1k" not in planned(said)
     assert "m1-small-1K" not in make(project, said)

@@ -75,7 +75,7 @@ rule infer_sweep:
     benchmark:
         "<logs>/infer_sweep/{model}.tsv"
     wildcard_constraints:
-        model=any_name(run.swept),
+        model=any_name(run.sweep_models),
     conda:
         "../../envs/infer.yaml"
     threads: infer.jobs.threads
@@ -100,12 +100,6 @@ rule infer_sweep:
 # Generate one share of the questions. Several such jobs (`shards`) fill the store at the same time; infer_sweep then
 # finds all generations there.
 use rule infer_sweep as infer_sweep_shard with:
-    input:
-        model=ancient(infer.model),
-        template=ancient(templates.folder),
-        identities=identities(infer.model, templates.folder),
-        benchmarks=run.benchmarks,
-        order=infer.order,
     output:
         manifest="<results>/infer/{model}/shards/{shard}-of-{shards}.json",
     log:
@@ -150,11 +144,6 @@ rule infer_answer:
 
 
 use rule infer_answer as infer_answer_shard with:
-    input:
-        model=ancient(infer.model),
-        template=ancient(templates.folder),
-        identities=identities(infer.model, templates.folder),
-        benchmarks=run.benchmarks,
     output:
         manifest="<results>/infer/{model}/shards/{shard}-of-{shards}.json",
     log:

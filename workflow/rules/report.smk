@@ -140,7 +140,7 @@ rule report_spending:
 
 use rule report_spending as report_sweep_cost with:
     input:
-        expand("<results>/infer/{model}/manifest.json", model=run.swept),
+        expand("<results>/infer/{model}/manifest.json", model=run.sweep_models),
     output:
         table=entry("sweep_cost.csv", "Cost", table="tokens generated"),
         manifest="<results>/sweep_cost.json",

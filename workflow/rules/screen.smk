@@ -41,10 +41,6 @@ rule screen_attempt:
 # Answer one share of the questions. Several such jobs (`shards`) fill the store at the same time; screen_attempt then
 # finds all answers there.
 use rule screen_attempt as screen_attempt_shard with:
-    input:
-        model=ancient("<results>/screen/models/{base}"),
-        identity="<results>/screen/models/{base}.sha256",
-        questions="<results>/pools/merged.parquet",
     output:
         manifest="<results>/screen/shards/{base}/{shard}-of-{shards}.json",
     log:

@@ -1,6 +1,6 @@
 """The embedded world: questions, documents and tiny bases in place of medicine (docs/start.md)."""
 
-from m1.wiring.world import WorldRules
+from m1.wiring.world import BENCHMARKS, POOLS, WorldRules
 
 world = WorldRules(run)
 
@@ -9,25 +9,8 @@ rule world_build:
     output:
         facts="<results>/world/facts.json",
         documents="<results>/world/documents.jsonl",
-        pools=expand(
-            "<results>/world/pools/{pool}.jsonl",
-            pool=["medqa", "headqa", "medmcqa", "pubmedqa"],
-        ),
-        benchmarks=expand(
-            "<results>/world/benchmarks/{benchmark}.jsonl",
-            benchmark=[
-                "medmcqa",
-                "medqa",
-                "pubmedqa",
-                "mmlu_pro",
-                "gpqa",
-                "lancet",
-                "medbullets_op4",
-                "medbullets_op5",
-                "medxpertqa",
-                "nejm",
-            ],
-        ),
+        pools=expand("<results>/world/pools/{pool}.jsonl", pool=POOLS),
+        benchmarks=expand("<results>/world/benchmarks/{name}.jsonl", name=BENCHMARKS),
     log:
         "<logs>/world_build.log",
     benchmark:

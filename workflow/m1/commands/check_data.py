@@ -172,12 +172,8 @@ def _cell(value: Any) -> str:
 
 
 def step_counts(run: Run) -> list[dict[str, Any]]:
-    """The paper's counts at each step of the curation, and those in the manifests of this run.
-
-    Returns:
-        Rows with ``step``, ``count``, ``published``, ``found`` (None if the step has not run) and ``equal``. The list
-        is empty if the configuration does not have the paper's pools.
-    """
+    """The paper's counts at each step of the curation, and those found in the manifests of this run (None before they
+    are there); an empty list if the configuration does not have the paper's pools."""
     results, rows = Path(run.config["pathvars"]["results"]), []
     for file in run.published_counts:
         for step, counts in published_counts(file).items():
@@ -233,7 +229,6 @@ def check(sets: Mapping[str, DataSet], output: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check the sets of a configuration."""
     parser = argparse.ArgumentParser(prog="m1 check-data", description=__doc__)
     add_configfile(parser)
     arguments = parser.parse_args(argv)

@@ -47,7 +47,6 @@ def paper() -> dict[str, pd.DataFrame]:
 
 @cache
 def claims() -> pd.DataFrame:
-    """The claims, as text."""
     return read_csv(source_file(CLAIMS), ["id", "function", "cells", "test", "number"], text=True)
 
 
@@ -57,7 +56,6 @@ def simulate(sizes: Mapping[str, int], budgets: Sequence[int], seed: int) -> Evi
     Args:
         sizes: questions of each benchmark, by its column in Table 1.
         budgets: those of the run; a claim is about these.
-        seed: of the draws.
 
     Returns:
         Cells of ``1 + RUNS`` by benchmarks: the published accuracies (%), then simulated ones.
@@ -96,8 +94,7 @@ def average_width(questions: Sequence[int]) -> float:
 def powers(
     sizes: tuple[tuple[str, int], ...], budgets: tuple[int, ...], seed: int, chosen: tuple[str, ...]
 ) -> list[ClaimPower]:
-    """What a run on so many questions could tell of the claims that are chosen, by id; other arguments are those of
-    :func:`simulate`."""
+    """What a run on so many questions could tell of the claims that are chosen, by id (see :func:`simulate`)."""
     lines = claims()[claims()["id"].isin(chosen)].to_dict("records")
     on_curves = [line for line in lines if "figure1/" in line["cells"]]
     if budgets and len(on_curves) < len(lines):  # the others are the same whatever the budgets

@@ -101,12 +101,8 @@ def check_python(version: tuple[int, int]) -> str:
 
 
 def check_folders(places: Iterable[tuple[str, Path]], but: Iterable[Path] = ()) -> Iterator[Finding]:
-    """Yield a finding for each folder that cannot be written.
-
-    Args:
-        places: remedies and folders.
-        but: folders that have been checked already.
-    """
+    """Yield a finding for each folder that cannot be written, but for those of ``but``; ``places`` are remedies and
+    folders."""
     seen = {folder.resolve() for folder in but}
     for remedy, place in places:
         if (folder := nearest_folder(place).resolve()) not in seen and (why := refusal(place)):
@@ -283,11 +279,8 @@ def disk(place: Path) -> int:
 
 
 def room(run: Run) -> list[tuple[Path, float]]:
-    """The folders where the run puts models, and the GB that each will still get.
-
-    These are models in the hub's cache, two checkpoints of the largest training, and trained models. The store keeps
-    trained models, too, but this takes space only if it is on another disk than the results.
-    """
+    """The folders where the run puts models, and the GB that each will still get: models in the hub's cache, two
+    checkpoints of the largest training, and trained models, of which the store may keep copies on another disk."""
     config, bases = run.config, run.config["bases"]
     results, scratch, store = Path(config["pathvars"]["results"]), Path(config["scratch"]), Path(config["store"])
     sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in run.recipes.items()}
@@ -407,7 +400,6 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print what exists and what is missing; exit with code 1 only if the demo cannot run."""
     parser = argparse.ArgumentParser(
         prog="m1 doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

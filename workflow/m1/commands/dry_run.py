@@ -13,7 +13,7 @@ import shlex
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
@@ -83,14 +83,6 @@ class State(NamedTuple):
     text: str
 
 
-def in_words(found: Stored) -> State:
-    """The state of a job with known inputs, by what the store has."""
-    if found.there == found.of:
-        return State(STORED, STORED)
-    part = f": {found.there:,} of {found.of:,} {found.unit} are in the store" if found.there else ""
-    return State(COMPUTED, COMPUTED + part)
-
-
 def state(job: Job, makers: Mapping[str, Job]) -> State:
     """The state of a job; ``makers`` are the planned jobs by their output files."""
     step = job.step()
@@ -111,11 +103,15 @@ def state(job: Job, makers: Mapping[str, Job]) -> State:
 
 
 def _ask(module: str, words: Sequence[str]) -> State:
-    stored: Callable[[Sequence[str]], Stored] = import_module(module).count_stored
+    """The state of a job with known inputs, by what the store has."""
     try:
-        return in_words(stored(words))
+        found: Stored = import_module(module).count_stored(words)
     except UserError as error:
         return State(COMPUTED, f"would stop: {first_line(error)}")
+    if found.there == found.of:
+        return State(STORED, STORED)
+    part = f": {found.there:,} of {found.of:,} {found.unit} are in the store" if found.there else ""
+    return State(COMPUTED, COMPUTED + part)
 
 
 def _and_others(names: Sequence[str]) -> str:
@@ -158,11 +154,8 @@ def why(job: Job) -> str:
 
 
 def record(options: Any) -> None:
-    """Record the jobs of a dry run with Snakemake's ``options``.
-
-    If these are quiet about rules, Snakemake's own list of jobs is hidden. ``host`` must then be quiet, too, because
-    otherwise Snakemake ends before it lists its jobs.
-    """
+    """Record the jobs of a dry run with Snakemake's ``options``; if these are quiet about rules, Snakemake's own list
+    is hidden, for which ``host`` must be quiet, too."""
     instead = bool({Quietness.RULES, Quietness.ALL} & set(options.quiet or ()))
     if instead:
         options.quiet = {*options.quiet, Quietness.HOST}

@@ -6,6 +6,7 @@ from typing import Any
 
 from m1.core.files import read_json
 
+PARTS = ("rollout", "forced", "answer", "companion")  # of the tokens that a step generates
 MOST = 0.5  # a step must itself have generated at least this share of its tokens for its seconds per token to count
 
 
@@ -35,7 +36,7 @@ def generation(manifest: Path, gpus: int) -> Finished | None:
     made = _manifest(manifest)
     counts = made.get("counts", {})
     new = counts.get("generated_now", 0)
-    tokens = sum(counts.get(f"{part}_tokens", 0) for part in ("rollout", "forced", "answer", "companion")) or new
+    tokens = sum(counts.get(f"{part}_tokens", 0) for part in PARTS) or new
     if not tokens:
         return None
     seconds = made["seconds"] * gpus / new if new >= MOST * tokens else None
@@ -49,8 +50,7 @@ def seconds(manifest: Path) -> float | None:
     if not made or (made.get("ran") and isinstance(made["ran"], dict) and made["ran"].get("resumed")):
         return None
     counts = made["counts"]
-    parts = ("rollout", "forced", "answer", "companion")
-    tokens = sum(counts.get(f"{part}_tokens", 0) for part in parts)
+    tokens = sum(counts.get(f"{part}_tokens", 0) for part in PARTS)
     return None if tokens > counts.get("generated_now", 0) else float(made["seconds"])
 
 

@@ -43,7 +43,6 @@ def gpus_here() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Say what fits, and write the overlay."""
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="m1 fit", description=__doc__, formatter_class=as_written)
     parser.add_argument(

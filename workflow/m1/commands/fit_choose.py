@@ -7,17 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from m1.commands import finished, kept
+from m1.commands import gpu_hours, kept
 from m1.commands.cards import parse_cards
 from m1.commands.fit_menu import Machine, Made, Menu, MenuBuilder, make_menu
 from m1.commands.fit_solve import Choice, solve
 from m1.commands.fit_tell import Telling, tell
 from m1.commands.plan import make_plan
+from m1.commands.questions import Questions
 from m1.core.errors import UserError
 from m1.wiring.config import load
 from m1.wiring.run import Run
-
-AS_MODELLED = {"training": 1.0, "answering": 1.0}
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,10 @@ def choose(question: Question) -> Answer:
         UserError: nothing fits; the message says what is too small.
     """
     run = menu_run(question)
-    builder = MenuBuilder(run, question.machine, Made([], AS_MODELLED))
-    if absent := builder.absent_sets():
+    if absent := MenuBuilder(run, question.machine, Made([], {})).absent_sets():
         remedy = "bring them by `make fetch` while the hub answers, or give files by --data"
         raise UserError(f"--offline: not on this machine: {', '.join(absent)}; {remedy}")
-    made = what_is_made(question, builder)
+    made = what_is_made(question)
     menu = make_menu(run, question.machine, made)
     if not menu.parts:
         some = next(iter(menu.lacking.items()))
@@ -97,52 +95,34 @@ def local_sets(config: Mapping[str, Any], folder: Path) -> dict[str, dict[str, s
     return found
 
 
-def what_is_made(question: Question, builder: MenuBuilder) -> Made:
+def what_is_made(question: Question) -> Made:
     """What is left and measured by runs of the overlay that is there already, and of the configuration without it."""
     results = f"pathvars={json.dumps({'results': question.results})}"
-    paid = make_plan(load(question.files, [results])).steps
+    plan, before = make_plan(load(question.files, [results])), Run(load(question.files))
+    left = [step for step in plan.cpus if step.step.startswith(("pretrain", "screen")) and not step.there]
+    calls = sum(step.hours for step in plan.steps) if question.kind == "world" else 0.0
+    first = calls + sum(step.minutes or 0.0 for step in left) / 60
     if not question.output.exists():
-        slower = slowness([Run(load(question.files))], builder)
-        return Made(paid, slower or AS_MODELLED, bool(slower))
+        return Made(plan.steps, slowness([before], question.machine), first)
     earlier = Run(load([*question.files, question.output]))
-    slower = slowness([earlier, Run(load(question.files))], builder)
-    return Made(paid, slower or AS_MODELLED, bool(slower), kept.models(earlier), kept.weights(earlier))
+    slower = slowness([earlier, before], question.machine)
+    return Made(plan.steps, slower, first, kept.models(earlier), kept.weights(earlier))
 
 
-def slowness(runs: Sequence[Run], builder: MenuBuilder) -> dict[str, float]:
-    """How many times longer than modelled the finished steps of the first of some runs took that has any, by
-    ``training`` and ``answering``; 1 for what none has, and empty where nothing is finished.
+def slowness(runs: Sequence[Run], machine: Machine) -> dict[str, float]:
+    """How many times longer than modelled the finished steps of the first of some runs took that has any, by stage.
 
     On cards it is 1 at least: of models that have not run yet, ``make plan`` does not take what others were faster by.
     """
     found: dict[str, float] = {}
     for run in runs:
-        for kind, folder in (("answering", "infer"), ("training", "train")):
-            took = modelled = 0.0
-            for name, one in run.recipes.items():
-                seconds = finished.seconds(run.path(f"<results>/{folder}/{name}/manifest.json"))
-                if seconds is not None and (hours := _modelled(builder, run, name, one).get(kind)):
-                    took, modelled = took + seconds / 3600, modelled + hours
-            if modelled:
-                found.setdefault(kind, max(1.0 if builder.machine.card else 0.0, took / modelled))
-    return AS_MODELLED | found if found else {}
-
-
-def _modelled(builder: MenuBuilder, run: Run, name: str, found: dict[str, Any]) -> dict[str, float]:
-    """Hours that a model of a run takes by the model."""
-    size, thinking = builder.size_of(found["base"]), found["thinking"]
-    limits = {name: source["limit"] for name, source in run.config["benchmarks"].items() if name in builder.counts}
-    count = sum(min(builder.counts[name], limit or builder.counts[name]) for name, limit in limits.items())
-    hours = {"answering": builder.answer_hours(found, size, thinking if name in run.thinking else None, count)}
-    if name in run.needed_trainings:
-        samples = run.config["subsets"][found["sft"]["subset"]].get("size")
-        hours["training"] = builder.training(found, size, found["train"]["nodes"], samples)
-    return hours
+        found = gpu_hours.slowness(run, Questions(run)) | found
+    return {stage: max(1.0 if machine.card else 0.0, times) for stage, times in found.items()}
 
 
 def why_nothing(machine: Machine, menu: Menu, telling: Telling) -> str:
     """Which resource is too small, and what would do for one model and the fewest questions."""
-    parts = [part for part in menu.parts if not part.released]
+    parts = [part for part in menu.parts if len(part.answering) == len(menu.sizes)]
     least = min(menu.sizes, key=lambda size: min(part.answering[size] for part in parts))
     part = min(parts, key=lambda part: (part.answering[least] + part.training, part.model))
     base = menu.weights[part.base]
@@ -150,7 +130,7 @@ def why_nothing(machine: Machine, menu: Menu, telling: Telling) -> str:
         "--disk": (replace(machine, disk=1e9), f"{base + part.kept + part.checkpoints:,.0f} GB"),
         "--hours": (
             replace(machine, hours=1e9),
-            f"{part.answering[least] + part.training + menu.making[part.base]:.2g} hours",
+            f"{part.answering[least] + part.training + menu.first:.2g} hours",
         ),
     }
     for flag, (enough, wanted) in more.items():

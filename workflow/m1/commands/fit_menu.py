@@ -13,9 +13,8 @@ from typing import Any
 from m1.commands import claim_power, gpu_hours
 from m1.commands.cards import Card
 from m1.commands.doctor import CHECKPOINTS, HELD, ROOM, TRAINING, WEIGHTS, parameters
-from m1.commands.gpu_hours import Asked
+from m1.commands.gpu_hours import Workload
 from m1.commands.kept import Kept
-from m1.commands.lengths import sample_tokens
 from m1.commands.pin import cached_commit
 from m1.commands.plan import StepCost
 from m1.commands.questions import Questions
@@ -35,9 +34,6 @@ PUBLISHED = {"m1k_tokenized": "m1k", "m23k_tokenized": "m23k"}
 """Entries of ``data`` with published subsets, whose traces need not be paid for."""
 EXAMPLE = "m1-7b-1k-lora"
 """The recipe that LoRA's settings are taken from."""
-# The embedded world's models: tokens a second of a core in training and in answering, and hours that an answering
-# step takes to start and that pretraining a base takes, as the demo's manifests have them.
-WORLD_TRAINING, WORLD_ANSWERING, WORLD_START, WORLD_BASE = 10_000, 5_000, 5 / 3600, 120 / 3600
 
 
 @dataclass(frozen=True)
@@ -123,9 +119,9 @@ class Menu:
     parts: list[Part]
     sources: list[Source]
     weights: Mapping[str, float]  # GB of each base
-    making: Mapping[str, float]  # hours that each base takes to be there
     lacking: Mapping[str, str]  # models that no way leads to here, and why
     screening: Mapping[str, Any] | None  # how the screening models answer
+    first: float  # hours of what comes before all models
 
     def filling(self, row: str) -> frozenset[str]:
         """The models that fill a row or curve."""
@@ -137,8 +133,8 @@ class Made:
     """What runs before have left and measured."""
 
     paid: Sequence[StepCost]  # steps that call models over HTTP, of the plan; what the store has is not paid for
-    slower: Mapping[str, float]  # than modelled, by `training` and `answering`: how many times longer a step took here
-    measured: bool = False
+    slower: Mapping[str, float]  # how many times longer than modelled finished steps took, by stage (`train`, `infer`)
+    first: float = 0.0  # hours of what the embedded world's models wait for: pretraining, screening, its teacher
     kept: Mapping[str, Kept] = field(default_factory=dict)  # by model
     there: Collection[str] = ()  # bases and published checkpoints
 
@@ -152,16 +148,15 @@ def make_menu(run: Run, machine: Machine, made: Made) -> Menu:
     lacking = {name: builder.why_not(name) for name in candidates if name not in there}
     bases = {part.base: builder.size_of(part.base) for part in parts}
     weights = {name: 0.0 if name in made.there else WEIGHTS * size for name, size in bases.items()}
-    making = {name: WORLD_BASE if builder.world and name not in made.there else 0.0 for name in bases}
     sources = list(builder.sources(made.paid))
-    return Menu(builder.sizes, parts, sources, weights, making, lacking, builder.screening())
+    return Menu(builder.sizes, parts, sources, weights, lacking, builder.screening(), made.first)
 
 
 class MenuBuilder:
     """Makes the parts of a menu."""
 
     def __init__(self, run: Run, machine: Machine, made: Made) -> None:
-        self.run, self.config, self.machine, self.made, self.slower = run, run.config, machine, made, made.slower
+        self.run, self.config, self.machine, self.made = run, run.config, machine, made
         self.questions = Questions(run)
         self.recipes = {name: recipe(name, "fit", {}) for name in all_recipes()}
         self.world = any(run.world_model("bases", base) for base in run.bases)
@@ -196,9 +191,9 @@ class MenuBuilder:
         return found
 
     def size_of(self, base: str) -> float:
-        """Billions of parameters; 0 of the embedded world's, and where its name does not say."""
+        """Billions of parameters; 0 where its name does not say."""
         if base in self.config["bases"]:
-            return parameters(self.config["bases"][base])
+            return gpu_hours.model_size(self.run, "bases", base) / 1e9
         found = self.recipes[base]["base"] if base in self.recipes else {}
         return parameters(found) if isinstance(found, dict) else 0.0
 
@@ -250,7 +245,9 @@ class MenuBuilder:
             "thinks": found["prompt"] in THINKING and "sft" in found and "thinking" not in found,
             "budgets": tuple(found.get("thinking", {}).get("budgets", ())),
         }
-        anew = {one: self.answering(here, size, one) for one in self.sizes}
+        # Without a budget in common with the other models, it has no place in Table 2.
+        shown = [one for one in self.sizes if not common["budgets"] or {*common["budgets"]} & {*one.budgets}]
+        anew = {one: self.answering(here, size, one) for one in shown}
         own = found["base"] if isinstance(found["base"], dict) else self.config["bases"][base]
         had = self.is_here(own, "model")
         if "sft" not in found:
@@ -364,18 +361,18 @@ class MenuBuilder:
     def training(self, found: Mapping[str, Any], size: float, nodes: int, samples: int | None) -> float:
         """Hours of a training, on all of its nodes at once."""
         sft = found["sft"]
-        count = samples or self.questions.subset_size(sft["subset"])
-        tokens = round(count * sample_tokens(sft["block_size"]) * sft["epochs"])
-        if self.world:
-            hours = tokens / WORLD_TRAINING / 3600
-        elif self.machine.card is None:
-            each = gpu_hours.ADAPTER if sft.get("lora") else gpu_hours.WHOLE
-            hours = tokens * size * 1e9 * each / gpu_hours.CORE_TRAINING / self.cores(found, "train") / 3600
+        tokens = gpu_hours.trained_tokens(found, samples or self.questions.subset_size(sft["subset"]), self.world)
+        if self.machine.card is None:
+            hours = self._cpu_hours("train", found, tokens, size)
         else:
             processes = found["train"]["processes"] * nodes
-            used = gpu_hours.training_hours(tokens, size * 1e9, dict(found), processes, self.machine.card)
+            used = gpu_hours.training_hours(tokens, size * 1e9, found, processes, self.machine.card)
             hours = (used or 0.0) / processes
-        return hours * self.slower["training"]
+        return hours * self.made.slower.get("train", 1.0)
+
+    def _cpu_hours(self, stage: str, found: Mapping[str, Any], tokens: int, size: float) -> float:
+        adapter, cores = bool(found.get("sft", {}).get("lora")), self.cores(found, stage)
+        return gpu_hours.cpu_minutes(stage, tokens, size * 1e9, cores, self.world, adapter) / 60
 
     def cores(self, found: Mapping[str, Any], stage: str) -> int:
         """Cores that a job of a model has here."""
@@ -390,24 +387,17 @@ class MenuBuilder:
 
     def answering(self, found: Mapping[str, Any], size: float, one: Size) -> float:
         """Hours that a model's answers take, on a node; ``found`` is its recipe with the ``serve`` it has here."""
-        count = sum(one.asked(name, known) for name, known in self.counts.items())
-        return self.answer_hours(found, size, self.thinking(found, one), count) * self.slower["answering"]
-
-    def answer_hours(self, found: Mapping[str, Any], size: float, thinking: dict[str, Any] | None, count: int) -> float:
-        """Hours that answers to so many questions take, as modelled."""
-        asked = gpu_hours.direct_answers(count, self.config["answer_limit"])
-        if thinking is not None:
-            asked = gpu_hours.sweep_answers(count, thinking)
-        return self._generating(asked, size, found["serve"], self.cores(found, "infer"))
-
-    def _generating(self, asked: Asked, size: float, serve: Mapping[str, Any], cores: int) -> float:
-        if self.world:
-            return asked.all / WORLD_ANSWERING / 3600 + WORLD_START
+        count, limit = sum(one.asked(name, known) for name, known in self.counts.items()), self.config["answer_limit"]
+        work = gpu_hours.workload(count, found["prompt"], self.thinking(found, one), limit, self.world)
         if self.machine.card is None:
-            return asked.all * size * 1e9 * 2 / gpu_hours.CORE_SERVING / cores / 3600
+            return self._cpu_hours("infer", found, work.all, size) * self.made.slower.get("infer", 1.0)
+        return self._generating(work, size, found["serve"])
+
+    def _generating(self, work: Workload, size: float, serve: Mapping[str, Any]) -> float:
+        assert self.machine.card
         cards = serve["options"]["tp"] * serve["options"]["dp"]
-        hours = gpu_hours.generation_hours(asked, size * 1e9, {**serve, "shards": 1}, self.machine.card)
-        return (hours or 0.0) / cards
+        hours = gpu_hours.generation_hours(work, size * 1e9, {**serve, "shards": 1}, self.machine.card)
+        return (hours or 0.0) / cards * self.made.slower.get("infer", 1.0)
 
     def screening(self) -> dict[str, Any] | None:
         """How the screening models answer: as the largest of them needs; None where that does not fit."""
@@ -420,14 +410,14 @@ class MenuBuilder:
         if self.machine.card is None:
             return
         steps = {step.step: step for step in paid}
-        for name in self.run.traced:
+        for name in self.run.teacher_sets:
             if name != "hard":
                 yield Source(name, *_alone(steps[f"distill {name}"]))
-        if "hard" in self.run.traced and (serve := self.screening()):
+        if "hard" in self.run.teacher_sets and (serve := self.screening()):
             limit = self.config["screen"]["answer_limit"]
-            asked = gpu_hours.direct_answers(self.questions.collection_size(), limit)
+            work = gpu_hours.direct_answers(self.questions.collection_size(), limit)
             each = [parameters(base) for base in self.run.screening_models.values()]
-            hours = sum(self._generating(asked, size, serve, 1) for size in each) * self.slower["answering"]
+            hours = sum(self._generating(work, size, serve) for size in each)
             named = [_alone(steps[name]) for name in ("distill hard", "select domains") if name in steps]
             dollars, waiting = map(sum, zip(*named))
             yield Source("hard", dollars, waiting, hours)

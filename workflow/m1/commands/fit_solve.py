@@ -89,10 +89,9 @@ class Program:
         # Graham's bound: whatever the order, jobs of one node are done within the mean of the nodes and the rest of the
         # longest chain.
         self._at_most(
-            machine.hours,
+            machine.hours - menu.first,
             parts={place: one / nodes + all_ for place, (one, all_) in enumerate(zip(single, joint))},
             sources={place: one.waiting + one.hours / nodes for place, one in enumerate(menu.sources)},
-            bases={place: menu.making[base] / nodes for place, base in enumerate(self.bases)},
             chain={0: 1 - 1 / nodes},
         )
         for place, one in enumerate(single):
@@ -206,7 +205,8 @@ def _choice(program: Program, columns: np.ndarray, telling: Telling) -> Choice:
         sum(map(_trained, parts)),
         sum(bool(part.released) for part in parts),
     )
-    hours = float(program.rows[0] @ np.where(np.arange(program.columns) < program.starts[4], columns.round(), columns))
+    whole = np.where(np.arange(program.columns) < program.starts[4], columns.round(), columns)
+    hours = menu.first + float(program.rows[0] @ whole)
     disk = sum(part.kept for part in parts) + sum(menu.weights[base] for base in {part.base for part in parts})
     disk += max((part.checkpoints for part in parts), default=0.0)
     return Choice(size, parts, sources, told, score, hours, sum(one.dollars for one in sources), disk)

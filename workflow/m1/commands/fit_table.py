@@ -21,10 +21,7 @@ MORE_CARDS = ("1x48", "1x80", "2x80", "4x80", "8x80", "2x8x80")
 def table(question: Question, answer: Answer, every: bool = False) -> list[str]:
     """What can be told, what it takes, and what would come next, as lines to read.
 
-    Args:
-        question: what was asked.
-        answer: what fits.
-        every: a row for each claim; else those that are told by models, and a line for each reason of the others.
+    Of the claims, those that models tell, and a line for each reason of the others; ``every`` one has a row if asked.
     """
     rows = claim_rows(answer)
     claims = align_columns([CLAIM_HEADER, *rows], left={0, 1, 5}) if every else told_lines(rows)
@@ -69,7 +66,7 @@ def _hours_of(answer: Answer, need: Need) -> str:
     """Hours that the models of a claim take, each in the way that is chosen, or else in the shortest one."""
     taken: dict[str, float] = {}
     for row in need.rows:
-        ways = [part for part in answer.menu.parts if row in part.rows]
+        ways = [part for part in answer.menu.parts if row in part.rows and answer.choice.size in part.answering]
         ways = [part for part in ways if part in answer.choice.parts] or ways
         if not ways:
             return ""
@@ -142,7 +139,7 @@ def source_lines(answer: Answer) -> list[str]:
     lines += [f"Paid for: traces of {one.name}, ${one.dollars:,.0f}." for one in choice.sources]
     if others := [part.model for part in choice.parts if part.released]:
         lines.append(f"Released by the authors, not computed here, so that no claim rests on it: {', '.join(others)}.")
-    basis = "measured by the run before" if answer.made.measured else "modelled, to a factor of three"
+    basis = "measured by the run before" if answer.made.slower else "modelled, to a factor of three"
     told = f"{len(choice.told)} of {len(answer.telling.needs)} claims"
     told += f"; averages of Table 1 ± {answer.telling.widths[size]:.1f} points"
     return [*lines, f"Together: {choice.hours:.1f} h, ${choice.dollars:,.0f}, {choice.disk:,.0f} GB ({basis}); {told}."]

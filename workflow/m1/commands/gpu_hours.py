@@ -8,7 +8,7 @@ replace the model. The paper says of its own trainings only "minutes on 8 H100 G
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -71,8 +71,8 @@ class CpuStep:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The number of questions that a model answers, and the tokens that it generates for each."""
+class Workload:
+    """What a model generates: for how many questions, and how many tokens for each."""
 
     questions: int
     tokens: float  # generated tokens of each question
@@ -85,102 +85,127 @@ class Asked:
         return round(self.questions * self.tokens)
 
 
-def gpu_steps(run: Run, questions: Questions) -> list[GpuStep]:
-    """Estimates of the steps on GPUs, in the order of the paper; the embedded world's tiny models have none."""
-    return [*_screens(run, questions), *_trainings(run, questions), *_evaluations(run, questions)]
+def gpu_steps(run: Run, questions: Questions, modelled: bool = False) -> list[GpuStep]:
+    """Estimates of the steps on GPUs, in the order of the paper; the embedded world's tiny models have none.
+
+    What has finished, and what is in the store, counts unless the steps are to be as ``modelled``.
+    """
+    models = [*_trainings(run, questions, modelled), *_evaluations(run, questions, modelled)]
+    return [*_screens(run, questions), *models]
 
 
 def _screens(run: Run, questions: Questions) -> Iterator[GpuStep]:
     screen = run.config["screen"]
-    asked = direct_answers(questions.collection_size(), screen["answer_limit"])
-    for name, base in run.screening_models.items():
+    work = direct_answers(questions.collection_size(), screen["answer_limit"])
+    for name in run.screening_models:
         if gpus := run.screening_gpus(name):
             path, serve = questions.results / f"screen/{name}.parquet", screen["serve"] | {"shards": screen["shards"]}
-            hours = generation_hours(asked, parameters(base) * 1e9, serve, card_of(run))
-            step = GpuStep(f"screen {name}", gpus, screen["shards"], asked.all, hours, path.exists())
+            hours = generation_hours(work, model_size(run, "screen/models", name), serve, card_of(run))
+            step = GpuStep(f"screen {name}", gpus, screen["shards"], work.all, hours, path.exists())
             yield measured(step, finished.generation(path.with_suffix(".json"), gpus))
 
 
 def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
     """Estimates of the steps on a CPU, those of the embedded world's models among them."""
-    found = list(_world_bases(run, questions))
-    for name in run.recipes:
+    found = [*_world_bases(run, questions), *_cpu_models(run, questions)]
+    slower = _slowness((step.step, step.taken, step.minutes) for step in found if step.there)
+
+    def scaled(step: CpuStep) -> CpuStep:
+        times = 1.0 if step.there else slower.get(step.step.split()[0], 1.0)
+        return replace(step, minutes=step.minutes and step.minutes * times)
+
+    return list(map(scaled, found))
+
+
+def slowness(run: Run, questions: Questions) -> dict[str, float]:
+    """How many times longer than modelled the finished trainings (``train``) and answers (``infer``) of a run took;
+    nothing for a stage of which none has finished in one go."""
+    found = [(step.step, step.taken, step.minutes) for step in _cpu_models(run, questions, modelled=True)]
+    for step in gpu_steps(run, questions, modelled=True):
+        seconds = finished.seconds(questions.results / step.step.replace(" ", "/") / "manifest.json")
+        found.append((step.step, seconds and seconds / 60, step.hours and step.hours * 60))
+    return _slowness(found)
+
+
+def _slowness(steps: Iterable[tuple[str, float | None, float | None]]) -> dict[str, float]:
+    """The minutes that steps took, divided by the modelled ones, by stage."""
+    both: dict[str, list[tuple[float, float]]] = {}
+    for step, taken, modelled in steps:
+        if taken and modelled:
+            both.setdefault(step.split()[0], []).append((taken, modelled))
+    return {stage: sum(taken for taken, _ in of) / sum(modelled for _, modelled in of) for stage, of in both.items()}
+
+
+def _cpu_models(run: Run, questions: Questions, modelled: bool = False) -> Iterator[CpuStep]:
+    """The trainings and answers of models on a CPU."""
+    for name, recipe in run.recipes.items():
         if not run.on_cpu(name):
             continue
-        base = run.recipes[name]["base"]
-        world = bool(run.world_model("bases", base))
-        size = world_size(run, "bases", base) if world else parameters(run.config["bases"][base]) * 1e9
+        world, size = bool(run.world_model("bases", recipe["base"])), model_size(run, "bases", recipe["base"])
         work = []
         if name in run.needed_trainings:
-            each = ADAPTER if run.adapter(name) else WHOLE
-            seconds = each / (WORLD_TRAINING if world else CORE_TRAINING)
-            work.append(("train", _trained_tokens(run, questions, name), seconds, f"train/{name}"))
+            tokens = trained_tokens(recipe, questions.subset_size(recipe["sft"]["subset"]), world)
+            work.append(("train", tokens, f"train/{name}"))
         if name in run.evaluated_here:
-            tokens = _asked(run, questions, name).all
-            work.append(("infer", tokens, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet"))
-        for stage, tokens, seconds, file in work:
-            cores = run.resources(stage, name)["threads"]
-            place = questions.results / file
-            tokens = round(tokens * share_left(run, f"{stage} {name}", place.exists()))
-            minutes = (tokens * size * seconds / cores + (WORLD_START if world else 0)) / 60 if size else None
-            took = finished.seconds((place if stage == "train" else place.parent) / "manifest.json")
-            taken = None if took is None else took / 60
-            found.append(CpuStep(f"{stage} {name}", cores, tokens, minutes, place.exists(), taken))
-    return [_as_measured(step, found) for step in found]
+            work.append(("infer", _workload(run, questions, name).all, f"infer/{name}/predictions.parquet"))
+        for stage, tokens, file in work:
+            cores, there = run.resources(stage, name)["threads"], (questions.results / file).exists()
+            if not modelled:
+                tokens = round(tokens * share_left(run, f"{stage} {name}", there))
+            minutes = cpu_minutes(stage, tokens, size, cores, world, bool(run.adapter(name))) if size else None
+            took = finished.seconds(questions.results / stage / name / "manifest.json")
+            yield CpuStep(f"{stage} {name}", cores, tokens, minutes, there, None if took is None else took / 60)
 
 
 def _world_bases(run: Run, questions: Questions) -> Iterator[CpuStep]:
     """The embedded world's models, which are pretrained and then screen the questions."""
     bases = {recipe["base"]: None for recipe in run.recipes.values() if recipe["base"]}
     used = [("bases", name) for name in bases] + [("screen/models", name) for name in run.screening_models]
-    sizes = {path: world_size(run, *one) for one in used for path in run.world_model(*one)}
-    work = []
-    for path, size in sizes.items():
-        tokens = (run.config["world"]["facts_first"] + run.config["world"]["mixed"]) * WORLD["document"]
-        work.append((f"pretrain {Path(path).name}", tokens, size * WHOLE, Path(path)))
+    sizes = {path: model_size(run, *one) for one in used for path in run.world_model(*one)}
+    tokens = sum(run.config["world"][part] for part in ("facts_first", "mixed")) * WORLD["document"] if sizes else 0
+    work = [(f"pretrain {Path(path).name}", tokens, size, Path(path)) for path, size in sizes.items()]
     for name in run.screening_models:
         for path in run.world_model("screen/models", name):
             tokens = questions.collection_size() * WORLD["question"]  # which are read; an answer has five
-            work.append((f"screen {name}", tokens, sizes[path] * 2, questions.results / f"screen/{name}.parquet"))
-    for step, tokens, operations, place in work:
-        minutes = (tokens * operations / WORLD_TRAINING + WORLD_START) / 60
-        yield CpuStep(step, 1, tokens, minutes, place.exists())
+            work.append((f"screen {name}", tokens, sizes[path], questions.results / f"screen/{name}.parquet"))
+    for step, tokens, size, place in work:
+        yield CpuStep(step, 1, tokens, cpu_minutes(step.split()[0], tokens, size), place.exists())
 
 
-def world_size(run: Run, kind: str, name: str) -> float:
-    """Parameters of a base or screening model (``kind``) of the embedded world; input and output weights are one."""
-    (path,) = run.world_model(kind, name)
+def cpu_minutes(
+    stage: str, tokens: int, size: float, cores: int = 1, world: bool = True, adapter: bool = False
+) -> float:
+    """The modelled minutes of a step on a CPU: of ``pretrain``, ``screen``, ``train`` or ``infer``."""
+    operations = {"pretrain": WHOLE, "train": ADAPTER if adapter else WHOLE}.get(stage, 2)
+    speed = CORE_SERVING if stage == "infer" else WORLD_TRAINING if world else CORE_TRAINING
+    return (tokens * size * (operations / speed) / cores + (WORLD_START if world else 0)) / 60
+
+
+def model_size(run: Run, kind: str, name: str) -> float:
+    """Parameters of a base or screening model (``kind``): by its name, 0 if that does not say; in the embedded world by
+    its shape, where input and output weights are one."""
+    if not (paths := run.world_model(kind, name)):
+        return parameters(run.model_entry(kind, name)) * 1e9
     world = run.config["world"]
-    model = world["models"][Path(path).name]
+    model = world["models"][Path(paths[0]).name]
     layer = 4 * model["hidden"] ** 2 + 3 * model["hidden"] * model["feed_forward"]
     return float(world["vocabulary"] * model["hidden"] + model["layers"] * layer)
 
 
-def _as_measured(step: CpuStep, found: Sequence[CpuStep]) -> CpuStep:
-    """Scale the estimate of an unfinished step by how much longer the finished steps of its stage took."""
-    stage = step.step.split()[0]
-    done = [(one.taken, one.minutes) for one in found if one.there and one.step.startswith(f"{stage} ")]
-    both = [(taken, minutes) for taken, minutes in done if taken and minutes]
-    if step.there or step.minutes is None or not both:
-        return step
-    slower = sum(taken for taken, _ in both) / sum(minutes for _, minutes in both)
-    return replace(step, minutes=step.minutes * slower)
-
-
-def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
+def _trainings(run: Run, questions: Questions, modelled: bool) -> Iterator[GpuStep]:
     folder = questions.results / "train"
     done = {name: one for name in run.needed_trainings if (one := finished.training(folder / name))}
     for name in run.needed_trainings:
         recipe, (nodes, gpus) = run.recipes[name], run.training_gpus(name)
         if not gpus:
             continue
-        tokens = _trained_tokens(run, questions, name)
-        size = parameters(run.config["bases"][recipe["base"]]) * 1e9
+        samples, size = questions.subset_size(recipe["sft"]["subset"]), model_size(run, "bases", recipe["base"])
+        tokens = trained_tokens(recipe, samples)
         hours = training_hours(tokens, size, recipe, nodes * gpus, card_of(run))
         step = GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, (folder / name).exists())
-        like = [one for one in done if _trains_like(run.recipes[one], recipe)]
-        samples = questions.subset_size(recipe["sft"]["subset"]) * recipe["sft"]["epochs"]
-        yield without_stored(run, measured(step, done.get(name), {one: done[one] for one in like}, samples))
+        like = {one: took for one, took in done.items() if _trains_like(run.recipes[one], recipe)}
+        number = samples * recipe["sft"]["epochs"]
+        yield step if modelled else without_stored(run, measured(step, done.get(name), like, number))
 
 
 def _trains_like(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -189,12 +214,10 @@ def _trains_like(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return same and one["sft"].get("lora") == other["sft"].get("lora")
 
 
-def _trained_tokens(run: Run, questions: Questions, model: str) -> int:
-    """Number of tokens that a model is trained on, over all epochs."""
-    sft = run.recipes[model]["sft"]
-    world = run.world_model("bases", run.recipes[model]["base"])
-    each = WORLD["sample"] if world else sample_tokens(sft["block_size"])
-    return round(questions.subset_size(sft["subset"]) * each * sft["epochs"])
+def trained_tokens(recipe: Mapping[str, Any], samples: int, world: bool = False) -> int:
+    """Tokens that a model is trained on, over all epochs."""
+    each = WORLD["sample"] if world else sample_tokens(recipe["sft"]["block_size"])
+    return round(samples * each * recipe["sft"]["epochs"])
 
 
 def card_of(run: Run) -> Card:
@@ -202,7 +225,7 @@ def card_of(run: Run) -> Card:
     return find_card(run.config["cluster"]["card"], "cluster.card")
 
 
-def training_hours(tokens: int, size: float, recipe: dict[str, Any], processes: int, card: Card) -> float | None:
+def training_hours(tokens: int, size: float, recipe: Mapping[str, Any], processes: int, card: Card) -> float | None:
     """The modelled GPU-hours of a training; None for a model of ``size`` 0."""
     train, sft = recipe["train"], recipe["sft"]
     operations = (ADAPTER if sft.get("lora") else WHOLE) + (AGAIN if train["gradient_checkpointing"] else 0)
@@ -217,7 +240,7 @@ def adapter_notes(run: Run) -> list[str]:
         lora = run.adapter(name)
         if lora is None or not run.training_gpus(name)[1]:
             continue
-        size = parameters(run.config["bases"][run.recipes[name]["base"]])
+        size = model_size(run, "bases", run.recipes[name]["base"]) / 1e9
         base = f"{HELD[lora['base_dtype']] * size:,.0f} GB" if size else "as much as its weights"
         found.append(
             f"train {name} is by LoRA (rank {lora['r']}): {ADAPTER} operations of a parameter and token in place of "
@@ -245,48 +268,47 @@ def share_used(processes: int, per_device: int, batch: int) -> float:
     return used / waited
 
 
-def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
+def _evaluations(run: Run, questions: Questions, modelled: bool) -> Iterator[GpuStep]:
     folder = questions.results / "infer"
-    names = [name for name in [*run.swept, *run.direct] if run.answering_gpus(name)]
-    manifests = {name: folder / name / "manifest.json" for name in names}
-    done = {name: one for name in names if (one := finished.generation(manifests[name], run.answering_gpus(name)))}
-    for name in names:
-        recipe, asked = run.recipes[name], _asked(run, questions, name)
-        size = parameters(run.config["bases"][recipe["base"]]) * 1e9
-        hours = generation_hours(asked, size, recipe["serve"], card_of(run))
+    gpus = {name: count for name in [*run.sweep_models, *run.direct] if (count := run.answering_gpus(name))}
+    manifests = {name: folder / name / "manifest.json" for name in gpus}
+    done = {name: one for name in gpus if (one := finished.generation(manifests[name], gpus[name]))}
+    for name in gpus:
+        recipe, work = run.recipes[name], _workload(run, questions, name)
+        hours = generation_hours(work, model_size(run, "bases", recipe["base"]), recipe["serve"], card_of(run))
         there = (folder / name / "predictions.parquet").exists()
-        gpus, jobs = run.answering_gpus(name), recipe["serve"]["shards"]
-        step = GpuStep(f"infer {name}", gpus, jobs, asked.all, hours, there)
+        step = GpuStep(f"infer {name}", gpus[name], recipe["serve"]["shards"], work.all, hours, there)
         keys = ("base", "serve", "thinking", "prompt")
-        like = [one for one in done if all(run.recipes[one][key] == recipe[key] for key in keys)]
-        yield without_stored(run, measured(step, done.get(name), {one: done[one] for one in like}, asked.questions))
+        like = {one: took for one, took in done.items() if all(run.recipes[one][key] == recipe[key] for key in keys)}
+        yield step if modelled else without_stored(run, measured(step, done.get(name), like, work.questions))
 
 
-def _asked(run: Run, questions: Questions, model: str) -> Asked:
-    """Estimate the questions and tokens that a model has to generate on all benchmarks."""
+def _workload(run: Run, questions: Questions, model: str) -> Workload:
+    recipe = run.recipes[model]
     count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
-    if run.world_model("bases", run.recipes[model]["base"]):
-        tokens = _world_tokens(run, model)
-        return Asked(count, tokens, WORLD["question"], tokens)
-    if model in run.swept:
-        return sweep_answers(count, run.recipes[model]["thinking"])
-    return direct_answers(count, run.config["answer_limit"])
+    thinking = recipe["thinking"] if model in run.sweep_models else None
+    world = bool(run.world_model("bases", recipe["base"]))
+    return workload(count, recipe["prompt"], thinking, run.config["answer_limit"], world)
 
 
-def _world_tokens(run: Run, model: str) -> int:
-    """Tokens that a model of the embedded world generates for each question."""
-    if model not in run.swept:
-        return WORLD["cot" if run.recipes[model]["prompt"] == "cot" else "plain"]
-    budgets, forced = (run.recipes[model]["thinking"][key] for key in ("budgets", "forced"))
-    return WORLD["rollout"] + WORLD["forced"] * len(forced) + WORLD["answer"] * len(budgets + forced)
+def workload(questions: int, prompt: str, thinking: dict[str, Any] | None, limit: int, world: bool) -> Workload:
+    """Estimate what a model generates about so many questions: one that answers at once (``thinking`` is None) up to
+    ``limit`` tokens, and one of the embedded world as in the demo."""
+    if not world:
+        return direct_answers(questions, limit) if thinking is None else sweep_answers(questions, thinking)
+    tokens = WORLD["cot" if prompt == "cot" else "plain"]
+    if thinking is not None:
+        budgets, forced = len(thinking["budgets"]), len(thinking["forced"])
+        tokens = WORLD["rollout"] + WORLD["forced"] * forced + WORLD["answer"] * (budgets + forced)
+    return Workload(questions, tokens, WORLD["question"], tokens)
 
 
-def direct_answers(questions: int, limit: int) -> Asked:
+def direct_answers(questions: int, limit: int) -> Workload:
     """Estimate the tokens of one answer without thinking to each question."""
-    return Asked(questions, min(REPLY, limit), QUESTION + min(REPLY, limit) / 2, limit)
+    return Workload(questions, min(REPLY, limit), QUESTION + min(REPLY, limit) / 2, limit)
 
 
-def sweep_answers(questions: int, settings: dict[str, Any]) -> Asked:
+def sweep_answers(questions: int, settings: dict[str, Any]) -> Workload:
     """Estimate the tokens of a sweep.
 
     The model thinks once about each question, to the largest budget; ``Wait`` is forced until its budget is used up;
@@ -297,10 +319,10 @@ def sweep_answers(questions: int, settings: dict[str, Any]) -> Asked:
     answers = sum(map(thinking.longer, settings["budgets"])) + 1 - thinking.longer(largest)
     answers += len(settings["forced"]) * (1 - thinking.longer(forced))
     generated += answers * paper_length("answer").at_most(settings["answer_limit"])
-    return Asked(questions, generated, QUESTION + thinking.at_most(largest), largest)
+    return Workload(questions, generated, QUESTION + thinking.at_most(largest), largest)
 
 
-def generation_hours(asked: Asked, size: float, serve: dict[str, Any], card: Card) -> float | None:
+def generation_hours(work: Workload, size: float, serve: dict[str, Any], card: Card) -> float | None:
     """The modelled GPU-hours of generating; None for a model of ``size`` 0.
 
     Each replica has its full number of requests in flight until none waits. Then the longest generation goes on alone.
@@ -310,27 +332,25 @@ def generation_hours(asked: Asked, size: float, serve: dict[str, Any], card: Car
         return None
     options, in_process = serve["options"], serve["engine"] == "transformers"
     gpus, replicas = options.get("tp", 1), options.get("dp", 1) * serve["shards"]
-    places = max(1, min(serve["batch"] * serve["shards"], asked.questions) / replicas)
+    places = max(1, min(serve["batch"] * serve["shards"], work.questions) / replicas)
 
     def step(requests: float) -> float:
-        weights, cache = READING * 2 * size, requests * asked.context * CACHE * size
+        weights, cache = READING * 2 * size, requests * work.context * CACHE * size
         seconds = (weights + cache) / gpus / card.bandwidth + requests * REQUEST
         slower = DETERMINISTIC if options.get("deterministic") else 1
         return max(LAUNCHES if in_process else 0, seconds * slower)
 
-    prompts = asked.questions * QUESTION * 2 * size / PREFILL / card.operations
-    full = asked.all / places * step(places) * gpus
-    return (prompts + full + replicas * gpus * asked.longest * step(1)) / 3600
+    prompts = work.questions * QUESTION * 2 * size / PREFILL / card.operations
+    full = work.all / places * step(places) * gpus
+    return (prompts + full + replicas * gpus * work.longest * step(1)) / 3600
 
 
 def measured(step: GpuStep, own: Finished | None, like: dict[str, Finished] | None = None, number: int = 0) -> GpuStep:
-    """Replace a step's estimate by measurements.
+    """Replace a step's estimate by what it took itself (``own``), or by what finished steps like it took, the first
+    one.
 
     Args:
-        step: the modelled step.
-        own: what the step itself took, if it has finished.
-        like: what finished steps like it took, by name; the first one counts.
-        number: its number of questions, or of samples over all epochs.
+        number: questions, or samples over all epochs.
     """
     for name, done in {"": own, **(like or {})}.items():
         if done is None:

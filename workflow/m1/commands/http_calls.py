@@ -102,11 +102,8 @@ def _http_step(
 
 
 def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Means:
-    """Average a step's calls.
-
-    The average is measured if the store has enough calls, first of the step itself (by ``keys``), then of the
-    provider's model. Otherwise, it is assumed.
-    """
+    """Average a step's calls: measured if the store has enough of the step itself (by ``keys``), or else of the
+    provider's model; otherwise assumed."""
     if store is not None:
         own = [key for key in keys if key in store]
         some = _answers(store, own if len(own) >= LEAST else list(store), step.provider)

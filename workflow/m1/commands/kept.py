@@ -107,14 +107,14 @@ def answered(run: Run, name: str) -> float:
     rules, wildcards, store = InferRules(run), Namespace(model=name), Path(run.store(f"infer-{name}"))
     model, template = run.path(run.weights(name)), _template(run, wildcards)
     files = [run.path(path) for path in run.benchmarks]
-    order = [run.path(path) for path in rules.order(wildcards)] if name in run.swept else []
+    order = [run.path(path) for path in rules.order(wildcards)] if name in run.sweep_models else []
     if not store.is_dir() or not all(path.exists() for path in (model, *files, *order)):
         return 0.0
     serve = run.recipes[name]["serve"]
     words = ["--name", name, "--model", model, "--benchmarks", *files, "--serve", serve_json(serve), "--store", store]
     words += ["--runtime", serve_runtime(serve, 0), "--manifest", "none", *(["--order", *order] if order else [])]
     words += ["--template", run.path(template)] if template else []
-    step, settings = (sweep, rules.sweep) if name in run.swept else (answer, rules.answer)
+    step, settings = (sweep, rules.sweep) if name in run.sweep_models else (answer, rules.answer)
     stored = look(step.main, [*map(str, words), "--settings", settings(wildcards)])
     return stored.there / stored.of if stored.of else 0.0
 

@@ -23,11 +23,8 @@ HEAD = """# What moving revisions were when they were fetched; jobs take these c
 
 
 def unpinned(run: Run) -> set[tuple[str, str, str]]:
-    """Everything that comes from the hub by a moving revision without an entry in the lock.
-
-    Returns:
-        Triples of ``model`` or ``dataset``, the name on the hub, and the revision.
-    """
+    """What comes from the hub by a moving revision without an entry in the lock: kind (``model``, ``dataset``), name on
+    the hub, and revision."""
     lock, found = read_lock(), set()
     for made, sources in run.hub_sources().items():
         kind = "dataset" if made.endswith(".parquet") else "model"

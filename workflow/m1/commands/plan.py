@@ -101,8 +101,8 @@ def make_plan(config: dict[str, Any]) -> Plan:
 
 
 def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> list[StepCost]:
-    """Compute each step's cost; a call that several steps make counts for the first. ``collection`` is the number of
-    questions in the collection."""
+    """Each step's cost; a call that several steps make counts for the first. ``collection`` is the number of
+    questions."""
     found: dict[str, StepCost] = {}
     planned: dict[Path, set[str]] = defaultdict(set)
     estimated: dict[Path, int] = defaultdict(int)
@@ -178,7 +178,7 @@ def count_jobs(run: Run, questions: Questions) -> list[Job]:
     results = {
         "screen_attempt": [f"screen/{name}.parquet" for name in run.screening_models],
         "train_sft": [f"train/{name}" for name in run.needed_trainings],
-        "infer_sweep": [f"infer/{name}/predictions.parquet" for name in run.swept],
+        "infer_sweep": [f"infer/{name}/predictions.parquet" for name in run.sweep_models],
         "infer_answer": [f"infer/{name}/predictions.parquet" for name in run.direct],
         "score_predictions": [f"score/{name}.parquet" for name in run.recipes],
     }
@@ -220,7 +220,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the plan of a configuration."""
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="m1 plan", description=__doc__, formatter_class=as_written)
     add_configfile(parser)

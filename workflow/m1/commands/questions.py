@@ -57,10 +57,8 @@ class Questions:
             raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
 
     def size(self, kind: str, name: str) -> int | None:
-        """The number of questions of a pool or benchmark (``kind``), from its result, the registry or the local file.
-
-        None if nobody knows.
-        """
+        """The number of questions of a pool or benchmark (``kind``), from its result, the registry or the local file;
+        None if nobody knows."""
         if (made := self.rows(f"{kind}/{name}.parquet")) is not None:
             return made
         source, entry = self.config[kind][name], self.config["read_from"][f"{kind}.{name}"]

@@ -70,13 +70,8 @@ def keys(schema: Schema, whole: Schema, values: Any, path: str = "") -> Iterator
     """Yield all keys below a schema, in its order; objects in ``$defs`` have sections of their own.
 
     Args:
-        schema: a part of the schema.
-        whole: the whole schema.
         values: the default configuration at this part, if there is one.
         path: the keys that lead to this part.
-
-    Raises:
-        UserError: a key has no ``description``.
     """
     for name, part in schema.get("properties", {}).items():
         inner, refers = resolve(part, whole)
@@ -146,7 +141,6 @@ def one_line(value: Any) -> str:
 
 
 def page(schema: Schema, values: Mapping[str, Any]) -> str:
-    """The reference as Markdown."""
     sections: dict[str, tuple[str, list[Key]]] = {}
     scalars: list[Key] = []
     for name, part in schema["properties"].items():
@@ -165,7 +159,6 @@ def page(schema: Schema, values: Mapping[str, Any]) -> str:
 
 
 def table(rows: Sequence[Key]) -> list[str]:
-    """Keys as a table in Markdown."""
     cells = [f"| `{row.path}` | {row.kind} | {row.default} | {row.meaning} |" for row in rows]
     return ["| key | value | default | meaning |", "|---|---|---|---|", *cells]
 
@@ -257,7 +250,6 @@ def file_contents() -> dict[Path, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the files."""
     as_written = argparse.RawDescriptionHelpFormatter
     argparse.ArgumentParser(prog="m1 reference", description=__doc__, formatter_class=as_written).parse_args(argv)
     for path, text in file_contents().items():

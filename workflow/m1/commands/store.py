@@ -9,7 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,8 @@ def count(folder: Path, prices: dict[str, Price]) -> list[Row]:
 
 
 def folder_facts(folder: Path) -> dict[str, Any]:
-    """Facts about a store's folder.
-
-    Returns:
-        The number of segments, their bytes, when the oldest was begun and the newest was written (Unix seconds), and
-        the calls whose answers were lost or taken back, with their tokens.
-    """
+    """Segments and bytes of a store's folder, when the oldest segment was begun and the newest was written (Unix
+    seconds), and the calls whose answers were lost or taken back, with their tokens."""
     from m1.client.ledger import Beside
 
     with Store(folder) as store:
@@ -132,7 +128,6 @@ def folder_facts(folder: Path) -> dict[str, Any]:
 
 
 def stats(arguments: argparse.Namespace) -> None:
-    """Print what is in stores."""
     prices = dict(arguments.price)
     if arguments.configfile is not None:
         prices = {**config_prices(arguments.configfile), **prices}
@@ -143,19 +138,10 @@ def stats(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"models": [asdict(row) for row in rows], "stores": facts}, indent=2))
         return
-    numbers = (
-        "records",
-        "refused",
-        "prompt_tokens",
-        "thinking_tokens",
-        "answer_tokens",
-        "generated_tokens",
-        "uncounted",
-    )
-    total = Row("sum", "", **{name: sum(getattr(row, name) for row in rows) for name in numbers})
+    numbers = [one.name for one in fields(Row) if one.type is int and one.name != "bytes"]
+    total = Row("sum", "", **{name: sum(getattr(row, name) for row in rows) for name in [*numbers, "bytes"]})
     total.dollars = sum(row.dollars or 0.0 for row in rows) if any(row.dollars is not None for row in rows) else None
     total.finish = dict(sum((Counter(row.finish) for row in rows), Counter()))
-    total.bytes = sum(row.bytes for row in rows)
     short = (name.removesuffix("_tokens") for name in numbers)
     header = ["store", "model", *short, "dollars", "MB", "finish reasons"]
 
@@ -193,10 +179,7 @@ Faults = dict[str, list[tuple[str, int]]]
 def find_faults(folder: Path, store: Store, counts: Counter[str]) -> Faults:
     """Check every line of every segment, and compare their numbers with the lists of segments.
 
-    Args:
-        folder: the store's folder.
-        store: the opened store.
-        counts: gets the numbers of lines that are ``sound``, ``taken back`` or ``damaged``, and of ``missing`` records.
+    ``counts`` gets the numbers of ``sound``, ``taken back`` and ``damaged`` lines, and of ``missing`` records.
     """
     listed = listed_counts(folder)  # before the segments, to which another process may add now
     paths = [path for path in segment_paths(folder) if is_segment(path)]
@@ -446,7 +429,6 @@ def _price(text: str) -> tuple[str, Price]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one of the actions."""
     parser = argparse.ArgumentParser(prog="m1 store", description=__doc__)
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     folders = argparse.ArgumentParser(add_help=False)

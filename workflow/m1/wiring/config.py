@@ -1,6 +1,7 @@
 """Read, merge and check the configuration before anything runs.
 
-An unknown key is refused with the nearest known one, and every name must refer to something that exists.
+An unknown key is refused with the nearest known one, and every name must refer to something that exists. Each fault
+raises a :class:`UserError` that names the file or key, what was found, and what would be right.
 """
 
 import csv
@@ -34,7 +35,6 @@ NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
 
 
 def all_recipes() -> list[str]:
-    """Names of all model recipes in ``config/models``."""
     return names_in("config/models")
 
 
@@ -49,7 +49,7 @@ def default_files() -> list[Path]:
 
 
 def load(overlays: Sequence[Path] = (), words: Sequence[str] = (), *, alone: bool = False) -> dict[str, Any]:
-    """Read, merge and check the configuration; the Snakefile and all programs call this function.
+    """Read, merge and check the configuration; the Snakefile and all commands call this function.
 
     The default files come first, then each overlay in turn, then the command line. Snakemake's own merge is not used:
     it merges the overlays with each other first, and so loses the null of one overlay where the next has a dictionary.
@@ -58,9 +58,6 @@ def load(overlays: Sequence[Path] = (), words: Sequence[str] = (), *, alone: boo
         overlays: files of ``--configfile``.
         words: ``KEY=VALUE`` of ``--config``, also of a profile.
         alone: leave the default files out (``--replace-workflow-config``).
-
-    Raises:
-        UserError: what :func:`read`, :func:`read_words` and :func:`prepare` refuse.
     """
     default = default_values()
     given = [{} if alone else default, *map(read, overlays), read_words(words)]
@@ -68,7 +65,6 @@ def load(overlays: Sequence[Path] = (), words: Sequence[str] = (), *, alone: boo
 
 
 def default_values() -> dict[str, Any]:
-    """The default files, merged into one dictionary and unchecked."""
     values: dict[str, Any] = functools.reduce(merge, map(read, default_files()))
     return values
 
@@ -92,10 +88,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_words(words: Sequence[str]) -> dict[str, Any]:
-    """Read the words of ``--config KEY=VALUE …`` without checking the keys.
-
-    A value is parsed as in a file; one that is not YAML stays text. Raises a :class:`UserError` as :func:`parse` does.
-    """
+    """Read the words of ``--config KEY=VALUE …`` as a file's; a value that is not YAML stays text."""
     found: dict[str, Any] = {}
     for word in words:
         key, _, text = word.partition("=")
@@ -108,12 +101,7 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, name: str, schema: Mapping[str, Any]) -> Any:
-    """Read a YAML file by :func:`parse`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        UserError: the file cannot be read or is not YAML; the message calls it ``name``.
-    """
+    """Read a YAML file by :func:`parse`; raises a :class:`UserError`, which calls the file ``name``, if it is none."""
     try:
         return parse(path.read_text(encoding="utf-8"), name, schema)
     except FileNotFoundError:
@@ -201,7 +189,7 @@ class FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore
 
 
 def compose(text: str) -> tuple[yaml.SafeLoader, yaml.Node | None]:
-    """The loader of a YAML text, and the text's top node; raises a :class:`yaml.YAMLError` where it is not YAML.
+    """The loader of a YAML text, and the text's top node.
 
     A text that the C library refuses is read again in Python, whose messages say more.
     """
@@ -217,8 +205,7 @@ def compose(text: str) -> tuple[yaml.SafeLoader, yaml.Node | None]:
 def settle_names(node: yaml.MappingNode, name: str) -> None:
     """Turn the keys of a mapping into texts, as they are written.
 
-    Raises:
-        UserError: a key stands twice (YAML would silently drop the first value), or is null, a list or a mapping.
+    A key that stands twice is refused, because YAML would silently drop the first value.
     """
     lines: dict[str, int] = {}
     for key, _ in node.value:
@@ -236,11 +223,7 @@ def settle_names(node: yaml.MappingNode, name: str) -> None:
 
 def settle(node: yaml.ScalarNode, schemas: list[Mapping[str, Any]], name: str) -> None:
     """Give an unquoted number, boolean or null the type that the schema wants: a whole number for ``1e5``, text for a
-    name such as ``2024`` or ``no``.
-
-    Raises:
-        UserError: a number is infinite or not a number.
-    """
+    name such as ``2024`` or ``no``. A number must be finite."""
     if node.tag not in SCALARS:
         return
     types = wanted_types(schemas)
@@ -291,11 +274,7 @@ def not_a_name(key: Any) -> str:
 
 
 def require_texts(part: Any, where: str = "") -> None:
-    """Refuse a key that is not text; Snakemake's own parser of files and of the command line lets such keys pass.
-
-    Raises:
-        UserError: names the first such key, with the keys above it.
-    """
+    """Refuse a key that is not text; Snakemake's own parser of files and of the command line lets such keys pass."""
     for key, value in part.items() if isinstance(part, dict) else ():
         if not isinstance(key, str):
             raise UserError(f"configuration: {where}{key}: {not_a_name(key)}")
@@ -303,10 +282,7 @@ def require_texts(part: Any, where: str = "") -> None:
 
 
 def nearest_file(path: Path) -> str:
-    """The end of a message about a missing configuration file: the file with the most similar name.
-
-    Candidates are the files of the working directory or, where it has no ``config/``, of the workflow's source.
-    """
+    """The end of a message about a missing configuration file: the most similar name, here or in the source."""
     folder = Path() if Path("config").is_dir() else SOURCE
     files = [file for part in ("config", "config/overlays") for file in sorted((folder / part).glob("*.yaml"))]
     where = "" if folder == Path() else f" (in {os.path.relpath(SOURCE)})"
@@ -314,10 +290,7 @@ def nearest_file(path: Path) -> str:
 
 
 def merge(value: Any, changes: Any) -> Any:
-    """Lay ``changes`` over ``value``: dictionaries merge, and everything else is replaced.
-
-    Null replaces a dictionary, too, so that a dictionary in a later overlay starts empty.
-    """
+    """Lay ``changes`` over ``value``: dictionaries merge; everything else, null too, replaces what was there."""
     if not (isinstance(value, dict) and isinstance(changes, dict)):
         return changes
     return value | {key: merge(value.get(key), part) for key, part in changes.items()}
@@ -334,9 +307,6 @@ def prepare(config: dict[str, Any], default: dict[str, Any] | None = None) -> di
         The configuration with these changes: ``models`` lists every model (first those that tables and figures show);
         ``recipes`` maps each model to its complete recipe, where each further seed is a model of its own; ``bases``
         also has the weights that recipes bring along; each pool and benchmark holds what its entry of ``data`` says.
-
-    Raises:
-        UserError: names the key, what was found, and what would be right.
     """
     require_texts(config)
     config = in_default_order(drop_nulls(config), default_values() if default is None else default)
@@ -381,9 +351,6 @@ def recipe(name: str, where: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         name: the model.
         where: the key of the configuration that names the model, for messages.
         changes: what the configuration lays over the recipe (``recipes.{name}``).
-
-    Raises:
-        UserError: there is no such recipe, it is not YAML, or one of its keys is wrong.
     """
     file = f"config/models/{name}.yaml"
     form = config_schema()["$defs"]["name"]
@@ -403,13 +370,7 @@ def recipe(name: str, where: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    """Complete a recipe's ``thinking``, and make its ``base`` a name.
-
-    Weights that the recipe brings along go into ``bases`` under the model's own name.
-
-    Raises:
-        UserError: ``bases`` has an entry of that name already.
-    """
+    """Complete a recipe's ``thinking``; weights that it brings along go into ``bases`` under the model's name."""
     if isinstance(recipe["base"], dict):
         if name in config["bases"]:
             both = f"weights are given here and in bases.{name}"
@@ -423,13 +384,7 @@ def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -
 
 
 def with_seeds(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The models that a complete recipe stands for: one, or one for each of its ``seeds``.
-
-    The models of several seeds differ in nothing but the training's seed.
-
-    Raises:
-        UserError: the recipe trains nothing, its own seed is not among ``seeds``, or a model's name is taken.
-    """
+    """The models that a complete recipe stands for: one, or one for each of its ``seeds``, which alone differ."""
     found = {name: recipe}
     if not recipe["seeds"]:
         return found
@@ -465,8 +420,7 @@ def published_models(config: dict[str, Any], changes: Mapping[str, Any]) -> list
 def in_default_order(config: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
     """Put the keys into the order of the default files; further keys follow in their own order.
 
-    The order of pools decides which of two duplicate questions stays, and the order of models that of table rows. An
-    overlay that starts a dictionary anew, or a workflow that uses this one as a module, may give another order.
+    The order of pools decides which of two duplicate questions stays, and the order of models that of table rows.
     """
 
     def reorder(part: Any, default: Any) -> Any:
@@ -482,11 +436,8 @@ def in_default_order(config: dict[str, Any], default: dict[str, Any]) -> dict[st
 def expand_paths(config: dict[str, Any]) -> None:
     """Expand ``~``, ``$VARIABLES`` and ``<results>`` in all paths of the configuration, in place.
 
-    No other code expands paths. ``pathvars`` get their plain form (``results/x``, not ``./results/x/``).
-
-    Raises:
-        UserError: ``pathvars`` hold a variable (Snakemake has read them by then, unexpanded) or a character that
-            commands of jobs cannot have, or the workflow cannot run from where its source lies.
+    No other code expands paths. ``pathvars`` hold no variable, as Snakemake has read them by then; they get their plain
+    form (``results/x``, not ``./results/x/``).
     """
     for name, path in config["pathvars"].items():
         if (full := expand_path(path, f"pathvars.{name}")) != path:
@@ -518,12 +469,7 @@ def expand_paths(config: dict[str, Any]) -> None:
 
 
 def expand_path(path: str, where: str) -> str:
-    """A path with ``~`` and ``$VARIABLES`` expanded.
-
-    Raises:
-        UserError: a variable is not set, a user is unknown, or the path holds a brace (Snakemake's wildcards), a line
-            end, or a hyphen at its beginning (a flag to commands).
-    """
+    """A path with ``~`` and ``$VARIABLES`` expanded, without what Snakemake or a command takes for something else."""
     for name in re.findall(r"\$\{?([A-Za-z_]\w*)", path):
         if not os.environ.get(name):
             unset = f"the environment variable {name} is not set"
@@ -539,13 +485,10 @@ def expand_path(path: str, where: str) -> str:
 
 
 def resolve_source(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Complete a pool or benchmark with what its entry of ``data`` says.
+    """Complete a pool or benchmark with what its entry of ``data`` says; returns the entry's name, and the source.
 
     A benchmark that ``published.evaluation`` holds is taken from there, whatever its own entry says. Its ``part`` is
     then dropped, because a part is one of the original set.
-
-    Returns:
-        The name of the entry (with the name of the list, in a file of several sets), and the complete source.
     """
     label, evaluation = source["from"], config["published"]["evaluation"]
     if kind == "benchmarks" and evaluation and name in (sets := config["data"][evaluation]["sets"]):
@@ -597,11 +540,9 @@ def identify_server(provider: dict[str, Any], results: str) -> None:
 
 
 def check(value: Any, schema: dict[str, Any], where: str) -> None:
-    """Check a value against a part of the configuration's schema.
+    """Check a value (``where`` names it) against a part of the configuration's schema, and that it holds no API key.
 
-    Raises:
-        UserError: an API key stands in the value, or the value breaks the schema. Of several faults, the message gives
-            the one nearest to the top level; ``where`` names the value.
+    Of several faults, the message gives the one nearest to the top level.
     """
     try:
         check_keys(value, "")
@@ -614,7 +555,6 @@ def check(value: Any, schema: dict[str, Any], where: str) -> None:
 
 
 def explain(fault: ValidationError) -> str:
-    """One line that says what is wrong, and what would be right."""
     at = ".".join(map(str, fault.absolute_path))
     if fault.validator == "additionalProperties" and isinstance(fault.schema.get("additionalProperties"), bool):
         known = list(fault.schema.get("properties", {}))
@@ -659,7 +599,6 @@ def with_defaults(value: Any, schema: dict[str, Any]) -> Any:
 
 
 def require_name(name: str, names: Any, where: str) -> None:
-    """Refuse a name that is not among ``names``."""
     if name not in names:
         raise UserError(f"{where}: there is no '{name}'{nearest(name, list(names))}")
 
@@ -714,7 +653,6 @@ def check_screen(config: dict[str, Any]) -> None:
 
 
 def check_sets(config: dict[str, Any]) -> None:
-    """Check that random draws and subsets say how large they are, and from what they are drawn."""
     for name, drawn in config["distill"].items():
         if name != "hard" and ("size" in drawn) + ("like" in drawn) != 1:
             raise UserError(f"distill.{name}: give one of size and like, and share")
@@ -794,10 +732,7 @@ def check_beside(config: dict[str, Any]) -> None:
 
 
 def compared_budgets(config: dict[str, Any], name: str) -> set[int]:
-    """Budgets, in tokens, at which a model's cells of Tables 1 and 2 are compared with the paper's.
-
-    A model that answers without thinking has the budget 0. The set is empty where no cell is compared.
-    """
+    """Budgets (tokens) at which a model's cells of Tables 1 and 2 are compared with the paper's; 0 without thinking."""
     recipe, tables = config["recipes"][name], config["report"]
     thinks, found = recipe["prompt"] in THINKING, set()
     if recipe["published"] and name in tables["table1"]["models"]:

@@ -20,19 +20,20 @@ class InferRules:
         return self.run.weights(wildcards.model)
 
     def shards(self, wildcards: Wildcards) -> list[str]:
+        if is_shard(wildcards):
+            return []
         folder = f"<results>/infer/{wildcards.model}"
         wanted = self.run.recipes[wildcards.model]["serve"]["shards"]
         return shard_manifests(self.run, wanted, f"{folder}/shards", f"{folder}/predictions.parquet")
 
     def shape(self, wildcards: Wildcards) -> tuple[int, int]:
         """Nodes and GPUs of a job. The job that only gathers what the shards put into the store needs no GPU."""
-        gathers = not is_shard(wildcards) and bool(self.shards(wildcards))
-        return 1, 0 if gathers else self.run.answering_gpus(wildcards.model)
+        return 1, 0 if self.shards(wildcards) else self.run.answering_gpus(wildcards.model)
 
     def is_stored(self, wildcards: Wildcards, input: Any) -> bool:
         """Whether the store already has every answer that the job would generate."""
         name = wildcards.model
-        swept = name in self.run.swept
+        swept = name in self.run.sweep_models
         step, settings = ("m1.infer.sweep", self.sweep) if swept else ("m1.infer.answer", self.answer)
         files = [*input.benchmarks, *(input.order if swept else ())]
         store, told = self.run.store(f"infer-{name}"), (self.serve(wildcards), settings(wildcards), files)
@@ -67,13 +68,12 @@ class InferRules:
 
     def context(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.infer.context`: the same ones that the model will be asked with."""
-        return self.sweep(wildcards) if wildcards.model in self.run.swept else self.answer(wildcards)
+        return self.sweep(wildcards) if wildcards.model in self.run.sweep_models else self.answer(wildcards)
 
     def published(self, wildcards: Wildcards) -> str:
         return self._published(wildcards).to_json()
 
     def local_files(self, wildcards: Wildcards) -> list[str]:
-        """The local files of a model's published results."""
         folder = "infer" if wildcards.model in self.run.published["results"] else "published"
         return self.run.local.files(f"{folder}/{wildcards.model}/predictions.parquet")
 

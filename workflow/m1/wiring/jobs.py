@@ -47,7 +47,6 @@ class Jobs:
         return self._known[asked]
 
     def threads(self, wildcards: Wildcards) -> int:
-        """Cores of a job."""
         return self._resources(wildcards)["threads"]
 
     def allocation(self) -> dict[str, Callable[..., Value]]:
@@ -124,11 +123,8 @@ def is_answered(
     """Whether the store has everything that a job would generate, by the note that the finished step left there.
 
     Args:
-        store: folder of the store.
         step: module of the job's step, such as ``m1.infer.sweep``.
         input: the job's input files, of which ``model`` and ``template`` are read.
-        serve: the engine's settings, as JSON.
-        settings: the step's settings, as JSON.
         files: the files of questions.
     """
     template = Path(input.template) if getattr(input, "template", None) else None
@@ -138,7 +134,6 @@ def is_answered(
 
 
 def is_shard(wildcards: Wildcards) -> bool:
-    """Whether a job is one of several shards."""
     return "shard" in wildcards.keys()  # noqa: SIM118  (by `in` alone, Snakemake's wildcards are a list of values)
 
 

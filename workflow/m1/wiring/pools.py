@@ -13,10 +13,7 @@ class PoolsRules:
         self.run, self.config = run, run.config
 
     def source_file(self, kind: str) -> Callable[[Wildcards], list[str]]:
-        """An input function for the local file of a ``pool`` or ``benchmark``.
-
-        It returns no file for a set from the hub, nor for an optional one that is missing.
-        """
+        """An input function for the local file of a ``pool`` or ``benchmark``; nothing for a set from the hub."""
         return lambda wildcards: self.run.local.files(f"{kind}s/{wildcards[kind]}.parquet")
 
     def collect(self, kind: str) -> Callable[[Wildcards], str]:
@@ -34,7 +31,6 @@ class PoolsRules:
         return EvaluationSettings.from_parts(entry, {"names": names, "rows": None}).to_json()
 
     def evaluation_file(self, wildcards: Wildcards) -> list[str]:
-        """The local evaluation file; none if it comes from the hub."""
         return self.run.local.files("evaluation.parquet")
 
     def merge(self, wildcards: Wildcards) -> str:

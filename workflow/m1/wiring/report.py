@@ -36,8 +36,6 @@ TABLE3 = {  # subset to its row, as in the paper
 
 
 class ReportRules:
-    """Inputs, targets and settings of the report's rules."""
-
     def __init__(self, run: Run) -> None:
         self.run = run
         self.report: dict[str, Any] = run.config["report"]
@@ -52,7 +50,7 @@ class ReportRules:
         names = ["table1", *(["table2"] if "table2" in self.report else []), "table3", "table4"]
         names += ["compare", "budget_choice", "claims", "paired", "scaling", "best_budget", "cases"]
         names += ["spending"] if self.run.http_steps() else []
-        return names + (["sweep_cost"] if self.run.swept else [])
+        return names + (["sweep_cost"] if self.run.sweep_models else [])
 
     def targets(self) -> list[str]:
         """The files of the rule ``all``: tables, figures and the page."""
@@ -90,7 +88,7 @@ class ReportRules:
     def texts(self, models: list[str]) -> list[str]:
         """Files with what the models were asked, thought and answered."""
         answers = [f"<results>/infer/{model}/predictions.parquet" for model in models]
-        thoughts = [f"<results>/infer/{model}/rollouts.parquet" for model in models if model in self.run.swept]
+        thoughts = [f"<results>/infer/{model}/rollouts.parquet" for model in models if model in self.run.sweep_models]
         return [*self.run.benchmarks, *answers, *thoughts]
 
     def tokenizers(self, models: list[str]) -> list[str]:
@@ -98,7 +96,7 @@ class ReportRules:
 
         Rules take the folders as ``ancient``: another model has other predictions, which are inputs, too.
         """
-        return [self.run.weights(model) for model in models if model in self.run.swept]
+        return [self.run.weights(model) for model in models if model in self.run.sweep_models]
 
     def table3_files(self) -> list[str]:
         """The records that Table 3 counts, and the questions of all pools."""
@@ -122,16 +120,7 @@ class ReportRules:
     # Two runs side by side
 
     def files_of_run(self, side: str) -> Callable[[Wildcards], list[str]]:
-        """An input function for ``report_compare_runs`` that lists the existing files of one of its two runs.
-
-        Files that a run lacks are not listed; the step reports them.
-
-        Args:
-            side: ``a`` or ``b``, the wildcard that holds the run's name in ``runs``.
-
-        Raises:
-            UserError: the function raises it if ``runs`` has no such name.
-        """
+        """An input function for ``report_compare_runs``: the existing files of one of its runs (``side`` is a or b)."""
 
         def files(wildcards: Wildcards) -> list[str]:
             own, other = (wildcards[one] for one in ("ab" if side == "a" else "ba"))
@@ -148,13 +137,11 @@ class ReportRules:
         return runs[name]
 
     def named_runs(self, wildcards: Wildcards) -> str:
-        """The two runs as words of a command: ``NAME=FOLDER NAME=FOLDER``."""
         return shlex.join(f"{wildcards[side]}={self.named_run(wildcards[side])}" for side in "ab")
 
     # What is shown
 
     def shown(self) -> Shown:
-        """Collect what tables, figures and the page show."""
         config, thinking = self.run.config, self.run.config["thinking"]
         forced = [thinking["forced_budget"] if count == "full" else count for count in thinking["forced"]]
         return Shown(
@@ -186,7 +173,7 @@ class ReportRules:
     def model(self, key: str) -> Model:
         """A model as figures and the page show it."""
         folder, recipe = self.run.weights(key).removeprefix("<results>/"), self.run.recipes[key]
-        label, tokenizer = self.labelled(key, recipe["label"]), folder if key in self.run.swept else None
+        label, tokenizer = self.labelled(key, recipe["label"]), folder if key in self.run.sweep_models else None
         return Model(key, label, tokenizer, recipe["published"], self.departure(key))
 
     def labelled(self, key: str, label: str) -> str:
@@ -218,11 +205,7 @@ class ReportRules:
         return AccuracyRow(key, label, *names, budgets, budgets, bold=False, trainings=several)
 
     def table3(self) -> list[CountRow]:
-        """Rows of Table 3, without those of subsets that this run lacks.
-
-        If m23K is taken as published, the rows of screening and of the teacher are left out, too: these stages do not
-        run.
-        """
+        """Rows of Table 3, without those of subsets, screening and the teacher that this run lacks."""
         pools = tuple(f"pools/{name}.parquet" for name in self.run.config["pools"])
         published = published_counts(source_file("resources/paper/counts.csv"))
         rows = [
@@ -269,12 +252,12 @@ class ReportRules:
             "screen_attempt": [f"screen/{name}.json" for name in screens if name not in run.providers],
             "screen_ask": [f"screen/{name}.json" for name in screens if name in run.providers],
             "screen_hard": ["screen/hard.json"] if screens else [],
-            "distill_traces": [f"distill/{name}.json" for name in run.traced],
+            "distill_traces": [f"distill/{name}.json" for name in run.teacher_sets],
             "select_domains": labels,
             "select_sample": [f"select/{name}.json" for name in run.drawn_subsets],
             "select_published": [f"select/{name}.json" for name in published],
             "train_sft": [f"train/{name}" for name in run.needed_trainings if name in models],
-            "infer_sweep": [f"infer/{name}/manifest.json" for name in run.swept if name in models],
+            "infer_sweep": [f"infer/{name}/manifest.json" for name in run.sweep_models if name in models],
             "infer_answer": [f"infer/{name}/manifest.json" for name in run.direct if name in models],
             "infer_published": [f"infer/{name}/manifest.json" for name in taken],
             "score_predictions": [f"score/{name}.json" for name in models],
@@ -283,10 +266,7 @@ class ReportRules:
 
 
 def _files_beside(folder: Path, other: Path) -> list[str]:
-    """The existing files of a run that a comparison with another run reads.
-
-    This is ``shown.json`` alone where that of either run cannot be read.
-    """
+    """The existing files of a run that a comparison reads; ``shown.json`` alone where either run's cannot be read."""
     shown = folder / "shown.json"
     try:
         own, their = Shown.load(shown), Shown.load(other / "shown.json")
@@ -311,10 +291,6 @@ def fresh_plan_arguments(overlays: Sequence[Path], words: Sequence[str]) -> str:
     """Arguments for a second Snakemake that plans this run from nothing, to draw the workflow's graph.
 
     Its results folder does not exist, so it never looks at files that other jobs are writing meanwhile.
-
-    Args:
-        overlays: the configuration files after the default ones.
-        words: the ``KEY=VALUE`` words of ``--config`` or a profile.
     """
     nowhere = f"pathvars={{results: {NOWHERE}, logs: nowhere/logs}}"
     files = ["--configfile", *(os.path.relpath(path) for path in overlays)] if overlays else []

@@ -67,10 +67,8 @@ class LocalSources:
     def files(self, place: str) -> list[str]:
         """The local files that a result is made from, as inputs of its rule.
 
-        An optional file that is missing is left out, and so is any missing file in a plan of :data:`NOWHERE`.
-
-        Raises:
-            SystemExit: a file cannot be read. Snakemake ignores other exceptions of input functions of finished steps.
+        An optional file that is missing is left out, and so is any missing file in a plan of :data:`NOWHERE`. Another
+        one ends the program, because Snakemake ignores other exceptions of input functions of finished steps.
         """
         files = []
         for one in self.by_place.get(place, []):
@@ -183,7 +181,7 @@ class Run:
         self.world_models: dict[str, Any] = config.get("world", {}).get("models", {})
         self.published: dict[str, Any] = config["published"]  # the authors' files used in place of ours, or beside ours
         self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] in THINKING]
-        self.swept = [name for name in self.thinking if name not in self.published["results"]]
+        self.sweep_models = [name for name in self.thinking if name not in self.published["results"]]
         """Models that think and are swept over the budgets in this run."""
         self.direct = [name for name in self.recipes if name not in {*self.thinking, *self.published["results"]}]
         """Models that answer in this run without thinking."""
@@ -204,9 +202,9 @@ class Run:
         """Subsets that are drawn here."""
         self.extra_sets = list(config["report"]["figure8a"]["beside"].values())
         """Further data sets that Figure 8a shows."""
-        self.traced = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.drawn_subsets))
+        self.teacher_sets = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.drawn_subsets))
         """Sets of questions that the teacher answers."""
-        self.screens = "hard" in self.traced
+        self.screens = "hard" in self.teacher_sets
         self.screening_models: dict[str, Any] = config["screen"]["models"] if self.screens else {}
         """Screening models with weights; empty if this run does not screen."""
         self.random_sets = [name for name in config["distill"] if name != "hard"]
@@ -240,16 +238,14 @@ class Run:
         return [str(source_file("resources/paper/counts.csv"))] if whole else []
 
     def path(self, name: str) -> Path:
-        """The real path of a file or folder that rules name as ``<results>/…``."""
         return Path(name.replace("<results>", self.config["pathvars"]["results"]))
 
     def weights(self, model: str) -> str:
-        """The folder of the model that a recipe evaluates: the trained one, or the base itself."""
+        """The folder of the model that a recipe evaluates: its own weights, or the base."""
         own = model in self.own_weights
         return f"<results>/train/{model}" if own else f"<results>/bases/{self.recipes[model]['base']}"
 
     def model_entry(self, kind: str, name: str) -> dict[str, Any]:
-        """The configuration of a base (``bases``) or a screening model (``screen/models``)."""
         models: dict[str, Any] = self.config["bases"] if kind == "bases" else self.config["screen"]["models"]
         return models[name]
 
@@ -267,7 +263,7 @@ class Run:
         return f"{self.config['store']}/{name}"
 
     def store_word(self, name: str) -> str:
-        """The same folder as a quoted word of a command; ``name`` may hold wildcards."""
+        """The same as a quoted word of a command."""
         return f"{quote(self.config['store'])}/{name}"
 
     def server_files(self, provider: dict[str, Any]) -> list[str]:
@@ -278,16 +274,16 @@ class Run:
     # Steps that call models over HTTP
 
     def http_steps(self) -> list[str]:
-        """Manifests of the steps of this run that call models over HTTP."""
+        """Manifests of the steps that call models over HTTP."""
         subsets = [self.config["subsets"][name] for name in self.drawn_subsets]
-        names = [f"distill/{name}" for name in self.traced]
+        names = [f"distill/{name}" for name in self.teacher_sets]
         names += [f"screen/{name}" for name in self.providers if self.screens]
         if "m23k" in self.drawn_subsets or any(subset["rule"].startswith("domain") for subset in subsets):
             names.append("select/domains")
         return [f"<results>/{name}.json" for name in names]
 
     def called_providers(self) -> dict[str, dict[str, Any]]:
-        """The providers that steps of this run call, by their key in the configuration."""
+        """The providers of these steps, by their key in the configuration."""
         stages = {Path(manifest).parent.name for manifest in self.http_steps()}
         steps = (("teacher", "distill"), ("labeller", "select"))
         found = {key: self.config[key] for key, stage in steps if stage in stages}
@@ -301,7 +297,7 @@ class Run:
         """Models whose forced thinking is generated in batches of the whole evaluation file, as the authors did."""
         if self.config["generation"]["forcing"] == "exact" or not self.published["evaluation"]:
             return []
-        return [name for name in self.swept if self.recipes[name]["thinking"]["forced"]]
+        return [name for name in self.sweep_models if self.recipes[name]["thinking"]["forced"]]
 
     def hub_sources(self) -> dict[str, list[dict[str, Any]]]:
         """Models, chat templates and data sets that the run fetches or reads, by the result that each becomes.
@@ -332,13 +328,7 @@ class Run:
     # What jobs run on
 
     def resources(self, stage: str, name: str) -> dict[str, int]:
-        """Resources of a model's jobs at the first attempt: ``threads`` (cores), ``mem_mb`` (MB on each node) and
-        ``runtime`` (minutes).
-
-        Args:
-            stage: ``train``, ``infer`` or ``screen``; a recipe may set resources for the first two.
-            name: the model or screening model.
-        """
+        """First request of a model's jobs: ``threads`` (cores), ``mem_mb`` (MB on each node), ``runtime`` (minutes)."""
         if stage == "screen":
             return {**RESOURCES, **self.config["screen"]["resources"]}
         common: dict[str, Any] = self.recipes[name]["resources"]
@@ -361,11 +351,9 @@ class Run:
         return found
 
     def answering_gpus(self, model: str) -> int:
-        """Number of GPUs that a model answers on."""
         return 0 if self.on_cpu(model) else _gpus(self.recipes[model]["serve"])
 
     def screening_gpus(self, name: str) -> int:
-        """Number of GPUs that a screening model answers on."""
         screen = self.config["screen"]
         on_cpu = screen["device"] == "cpu" or self.world_model("screen/models", name)
         return 0 if on_cpu else _gpus(screen["serve"])

@@ -46,7 +46,6 @@ def runtime(part: Mapping[str, Any], definition: str) -> dict[str, Any]:
 
 @functools.cache
 def runtime_keys(definition: str) -> frozenset[str]:
-    """Names of the keys of a definition that decide no result; ``definition`` as in :func:`deciding_keys`."""
     name, *path = definition.split(".")
     nodes = [config_schema()["$defs"][name]]
     for key in path:

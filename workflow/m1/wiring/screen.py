@@ -16,13 +16,14 @@ class ScreenRules:
         self.jobs = Jobs(run, "screen", self.shape, self.is_stored)
 
     def shards(self, wildcards: Wildcards) -> list[str]:
+        if is_shard(wildcards):
+            return []
         folder, artifact = f"<results>/screen/shards/{wildcards.base}", f"<results>/screen/{wildcards.base}.parquet"
         return shard_manifests(self.run, self.screen["shards"], folder, artifact)
 
     def shape(self, wildcards: Wildcards) -> tuple[int, int]:
         """Nodes and GPUs of a job. The job that only gathers what the shards put into the store needs no GPU."""
-        gathers = not is_shard(wildcards) and bool(self.shards(wildcards))
-        return 1, 0 if gathers else self.run.screening_gpus(wildcards.base)
+        return 1, 0 if self.shards(wildcards) else self.run.screening_gpus(wildcards.base)
 
     def is_stored(self, wildcards: Wildcards, input: Any) -> bool:
         """Whether the store already has every answer that the job would generate."""

@@ -15,7 +15,6 @@ class SelectRules:
         self.server_files = run.server_files(run.config["labeller"])
 
     def notes(self, wildcards: Wildcards) -> list[str]:
-        """The user's file of scope notes for the labeller; nothing if the configuration names none."""
         return self.run.local.files("select/domains.parquet")
 
     def labeller(self, wildcards: Wildcards) -> str:
@@ -35,7 +34,6 @@ class SelectRules:
         return ["<results>/select/domains.parquet"] if needed else []
 
     def like(self, wildcards: Wildcards) -> list[str]:
-        """The subset whose size this one copies; nothing if it has a size of its own."""
         return self.run.like_subset(self.subsets[wildcards.subset])
 
     def sample(self, wildcards: Wildcards) -> str:

@@ -25,7 +25,6 @@ class TrainRules:
         return self.run.world_model(wildcards.kind, wildcards.base)
 
     def fetch(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.train.fetch` for a base or a screening model."""
         return FetchSettings.from_parts(self.run.model_entry(wildcards.kind, wildcards.base)).to_json()
 
     def published(self, wildcards: Wildcards) -> list[str]:
@@ -34,7 +33,6 @@ class TrainRules:
         return []
 
     def checkpoint(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.train.fetch` for a published checkpoint."""
         return FetchSettings.from_parts(self.run.config["data"][self.entry(wildcards)]).to_json()
 
     def entry(self, wildcards: Wildcards) -> str:

@@ -3,6 +3,12 @@
 from m1.wiring.run import Run, Wildcards
 from m1.world.settings import BuildSettings, PretrainSettings
 
+POOLS = ("medqa", "headqa", "medmcqa", "pubmedqa")
+BENCHMARKS = (
+    *("medmcqa", "medqa", "pubmedqa", "mmlu_pro", "gpqa"),
+    *("lancet", "medbullets_op4", "medbullets_op5", "medxpertqa", "nejm"),
+)
+
 
 class WorldRules:
     """Settings of the embedded world's steps; a configuration without ``world`` asks for none of them."""
