@@ -370,12 +370,53 @@ def test_another_account_and_no_free_node(here: Here) -> None:
     assert len([line for line in lines if line.startswith(WARN) and "Requested nodes are busy" in line]) == 2
 
 
-def test_a_node_that_does_not_see_this_folder(here: Here) -> None:
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        ("folder", "(n1): it does not see "),
+        ("scratch", "(n1): it cannot write to scratch: name a folder in `scratch`"),
+        ("fetched", "where models and sets from the hub are: set HF_HOME to a folder that all nodes share"),
+    ],
+)
+def test_a_node_that_does_not_see_a_folder(here: Here, lacking: str, said: str) -> None:
     ready(here)
-    found = {"host": "n1", "folder": False, "scratch": True, "glibc": [2, 39], "torch": {}, "hub": True, "why": ""}
+    found = {"host": "n1", "glibc": [2, 39], "torch": {}, "hub": True, "why": ""}
+    found |= {name: name != lacking for name in ("folder", "scratch", "fetched")}
     here.command("srun", f"echo '{json.dumps(found)}'")
     lines = here.check()[1]
-    assert len([line for line in lines if line.startswith(FAILS) and "(n1): it does not see" in line]) == 2
+    assert len([line for line in lines if line.startswith(FAILS) and said in line]) == 2
+
+
+def test_a_node_must_see_what_was_fetched(here: Here) -> None:
+    ready(here)
+    here.environment["HF_HOME"] = str(here.folder / "hub")
+    (here.folder / "hub/hub/models--a--b").mkdir(parents=True)
+    lines = here.check()[1]
+    assert len([line for line in lines if "sees this folder" in line and line.startswith(OK)]) == 2
+    asked = (here.folder / "sruns").read_text()
+    assert f"--fetched {here.folder}/hub/hub/models--a--b" in asked
+    runs_there = 'while [ "$1" != "-m" ]; do last=$1; shift; done; exec "$last" "$@"'
+    here.slurm(f"mv hub gone 2> /dev/null; {runs_there}")  # as on a node where this disk is another
+    lines = here.check()[1]
+    assert [line for line in lines if f"it does not see {here.folder}/hub/hub, where models" in line]
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "remedy"),
+    [
+        ("Unable to allocate resources: Requested nodes are busy", WARN, "try again when nodes are free"),
+        ("Unable to allocate resources: Connection timed out", WARN, "try again when nodes are free"),
+        ("Unable to allocate resources: Invalid account or account/partition combination", FAILS, "correct account"),
+        ("execve(): /disk/.venv/bin/python: No such file or directory", FAILS, "a folder that all nodes share, and in"),
+        ("/shared/python: No module named m1", FAILS, "a folder that all nodes share, and install there"),
+    ],
+)
+def test_a_node_that_cannot_be_asked(here: Here, said: str, state: str, remedy: str) -> None:
+    ready(here)
+    here.command("srun", f"echo '{said}' >&2; echo 'srun: error: n1: task 0: Exited with exit code 2' >&2; exit 2")
+    lines = [line for line in here.check()[1] if f"({said})" in line]
+    assert len(lines) == 2
+    assert all(line.startswith(state) and remedy in line for line in lines), lines
 
 
 def test_a_driver_too_old_for_torch_fails_in_each_environment(here: Here) -> None:

@@ -38,11 +38,11 @@ def train_for_longer(project: Project) -> None:
 
 
 def show_fake_gpus(project: Project) -> None:
-    """These nodes' GPUs are fake: jobs that are given some take it that torch sees them, and compute on the CPU."""
-    source = project.path("workflow/m1/core/gpus.py")
-    told = "\n\ndef lack(wanted: int, seen: Mapping[str, Any]) -> Lack | None:\n    return None\n"
-    before, mark, after = source.read_text().partition('\n\nif __name__ == "__main__"')
-    source.write_text(before + told + mark + after)
+    """These nodes' GPUs are fake: while the file ``gpus`` is there, jobs take it that torch sees them, and compute on
+    the CPU."""
+    seen = '    if seen["gpus"] >= wanted'
+    project.replace("workflow/m1/core/gpus.py", f"{seen}:\n", f"{seen} or os.path.exists('gpus'):\n")
+    project.folder.joinpath("gpus").touch()
 
 
 CUT = {"JobState": "out of time", "TimeLimit": "shortened"}
@@ -134,6 +134,7 @@ def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(
 
     # What the store has needs no GPU: the training on two nodes and the answers come from it, as jobs without one.
     before = len(cluster.jobs())
+    project.path("gpus").unlink()  # a job that looked for GPUs would fail
     shutil.rmtree(project.path(SMALL))
     answers = [f"results/short/infer/{model}/predictions.parquet" for model in ("m1-small-1k", "small")]
     for file in answers:

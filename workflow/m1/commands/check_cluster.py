@@ -9,6 +9,7 @@ be found out is a warning, not a success.
 from __future__ import annotations
 
 import argparse
+import getpass
 import importlib.util
 import json
 import os
@@ -26,7 +27,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from m1.commands import add_configfile, doctor, slurm
-from m1.commands.doctor import ask, join_names, nearest_folder
+from m1.commands.doctor import TIMEOUT, ask, join_names, nearest_folder
 from m1.core import gpus as cards
 from m1.core.errors import UserError, first_line
 from m1.core.places import SOURCE, locate
@@ -270,7 +271,7 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
         where = f"compute node of {partition or 'the default partition'}" + (" with a GPU" if gpus else "")
         pythons = gpu_commands(run, profile.conda) if gpus else {}
         node = [*profile.flags(partition), *small]
-        yield from check_node(node, where, pythons, Path(run.config["scratch"]), complete)
+        yield from check_node(node, where, pythons, run, complete)
 
 
 def check_preemption(profile: Profile, partitions: Iterable[str]) -> Iterator[Check]:
@@ -289,8 +290,7 @@ def check_preemption(profile: Profile, partitions: Iterable[str]) -> Iterator[Ch
 
 def check_account(account: str) -> Iterator[Check]:
     """Check that the user may charge the account."""
-    user = os.environ.get("USER") or os.getuid()
-    code, said, error = ask("sacctmgr", "-nP", "show", "associations", f"user={user}", "format=account")
+    code, said, error = ask("sacctmgr", "-nP", "show", "associations", f"user={getpass.getuser()}", "format=account")
     accounts = sorted(set(said.split()))
     remedy = f"set slurm_account to one of {', '.join(accounts)}"
     if code or not accounts:
@@ -374,7 +374,7 @@ def check_torch(where: str, found: Mapping[str, dict[str, Any]], glibc: Sequence
 
 
 def check_node(
-    flags: Sequence[str], where: str, asked: Mapping[str, Sequence[str]], scratch: Path, complete: bool
+    flags: Sequence[str], where: str, asked: Mapping[str, Sequence[str]], run: Run, complete: bool
 ) -> Iterator[Check]:
     """Check, by a small job, that a compute node sees this folder, the scratch folder, the hub and its GPUs.
 
@@ -382,19 +382,29 @@ def check_node(
         flags: SLURM's flags of the job.
         where: a name for the node, for messages.
         asked: the Pythons whose torch must see GPUs, from :func:`gpu_commands`.
-        scratch: the scratch folder.
+        run: whose folders the node must see.
         complete: whether everything from the hub has been fetched.
     """
+    scratch, cache = Path(run.config["scratch"]), doctor.hub_cache()
+    fetched = next(cache.glob("*--*"), Path()) if run.hub_targets() else Path()
     with NamedTemporaryFile(dir=".", prefix=".cluster-check-") as seen:
         srun = ["srun", f"--immediate={ON_NODE_SECONDS}", *flags, sys.executable, "-m", "m1", "check-cluster"]
-        looking = ["--on-node", seen.name, "--scratch", str(scratch.resolve()), "--ask", json.dumps(asked)]
-        code, said, error = ask(*srun, *looking, seconds=ON_NODE_SECONDS + 30 + TORCH_SECONDS * len(asked))
+        looking = ["--on-node", seen.name, "--scratch", str(scratch.resolve()), "--fetched", str(fetched.absolute())]
+        seconds = ON_NODE_SECONDS + 30 + TORCH_SECONDS * len(asked)
+        code, said, error = ask(*srun, *looking, "--ask", json.dumps(asked), seconds=seconds)
     try:
         found = json.loads(_last_line(said))
     except ValueError:
-        found = None
-    if code or found is None:
-        yield Check(WARN, f"{where}: could not be asked ({_last_line(error)})", "try again when nodes are free")
+        # The last line that srun itself says is only that the program has ended.
+        why = _last_line("\n".join(line for line in error.splitlines() if not re.match("srun: error: .*: task", line)))
+        if code == TIMEOUT or re.search("busy|immediate|timed out|revoked", why, re.IGNORECASE):
+            yield Check(WARN, f"{where}: could not be asked ({why})", "try again when nodes are free")
+        elif "Unable to allocate" in why:
+            remedy = "correct account, partition or default-resources in the profile"
+            yield Check(FAILS, f"{where}: SLURM refuses a small job there ({why})", remedy)
+        else:
+            remedy = f"clone to a folder that all nodes share, and install there ({Path.cwd()}, {sys.prefix})"
+            yield Check(FAILS, f"{where}: this package cannot be started ({why})", remedy)
         return
     where = f"{where} ({found['host']})"
     if not found["folder"]:
@@ -402,24 +412,28 @@ def check_node(
     elif not found["scratch"]:
         remedy = "name a folder in `scratch` that all nodes can write to"
         yield Check(FAILS, f"{where}: it cannot write to {scratch}", remedy)
+    elif not found["fetched"]:
+        remedy = "set HF_HOME to a folder that all nodes share, and run `make fetch` again"
+        yield Check(FAILS, f"{where}: it does not see {cache}, where models and sets from the hub are", remedy)
     else:
         yield Check(OK, f"{where}: sees this folder and the scratch folder")
     yield from check_torch(where, found["torch"], found["glibc"])
     if found["hub"]:
         yield Check(OK, f"{where}: reaches the hub")
     elif complete:
-        fetched = "all is fetched (set HF_HUB_OFFLINE=1, so that nothing waits for it)"
-        yield Check(OK, f"{where}: without the hub ({found['why']}); {fetched}")
+        offline = "all is fetched (set HF_HUB_OFFLINE=1, so that nothing waits for it)"
+        yield Check(OK, f"{where}: without the hub ({found['why']}); {offline}")
     else:
         remedy = "run `make fetch` on the login node, then set HF_HUB_OFFLINE=1"
         yield Check(WARN, f"{where}: does not reach the hub ({found['why']})", remedy)
 
 
-def look_around(seen: Path, scratch: Path, asked: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def look_around(seen: Path, scratch: Path, fetched: Path, asked: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The facts that the small job reports from a compute node."""
     why = doctor.hub_failure()
-    sees = {"folder": seen.exists(), "scratch": is_writable(scratch), "glibc": cards.glibc(), "torch": ask_torch(asked)}
-    return {"host": socket.gethostname(), **sees, "hub": not why, "why": why}
+    sees = {"folder": seen.exists(), "scratch": is_writable(scratch), "fetched": fetched.exists()}
+    more = {"glibc": cards.glibc(), "torch": ask_torch(asked), "hub": not why, "why": why}
+    return {"host": socket.gethostname(), **sees, **more}
 
 
 def is_writable(folder: Path) -> bool:
@@ -496,13 +510,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=Path,
         help="folder of the Snakemake profile (default: %(default)s)",
     )
-    # These three are for the small job on a compute node; the first is a file that it must see in this folder.
+    # These are for the small job on a compute node; the first is a file that it must see in this folder.
     parser.add_argument("--on-node", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--fetched", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--ask", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.on_node:
-        print(json.dumps(look_around(arguments.on_node, arguments.scratch, arguments.ask)))
+        print(json.dumps(look_around(arguments.on_node, arguments.scratch, arguments.fetched, arguments.ask)))
         return
     states = set()
     for check in checks(arguments.configfile, arguments.profile):
