@@ -8,22 +8,24 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from accessible import problems
 from chromium import PROGRAM, Page, browser
 from m1.commands import compare_runs
-from m1.core import records
+from m1.core import records, style
 from m1.core.errors import UserError
 from m1.core.records import Question, Score
-from m1.report import runs_cells, runs_settings
+from m1.report import runs_cells, runs_curves, runs_settings
 from m1.report.settings import Margins, Shown
+from matplotlib.text import Text
 from run_folder import PACKAGES, make_run
 from scipy.stats import binomtest, chi2, norm
 
@@ -197,6 +199,32 @@ def test_curves_are_averages_on_the_questions_of_both(two: tuple[Path, Path]) ->
     assert low < difference < high
     assert difference == pytest.approx(100 * 40 / 120 / 2, abs=0.006)
     assert (output / "curves.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("models", [0, 1, 2, 5])
+def test_curves_fit_a_column_of_print(models: int) -> None:
+    points = [
+        {"model": model, "label": f"m1-Qwen2.5-7B-{model}", "budget": budget, "forced": 0, "benchmarks": 10, "n": 11461}
+        for model in range(models)
+        for budget in (128, 256, 512, 1024, 2048, 4096, 8192)
+    ]
+    columns = ["model", "label", "budget", "forced", "benchmarks", "n"]
+    values = pd.DataFrame(points, columns=columns).assign(accuracy_a=60.0, accuracy_b=61.0)
+    with plt.rc_context(style.RC):
+        figure = runs_curves.draw(values, "before", "after-with-a-much-longer-name-of-letters-and-digits")
+        figure.canvas.draw()
+        texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert figure.get_figwidth() == style.WIDTH
+    assert min(text.get_fontsize() for text in texts) >= 6
+    for text in texts:
+        box = text.get_window_extent()
+        assert 0 <= box.x0 <= box.x1 <= figure.bbox.x1, text
+        assert 0 <= box.y0 <= box.y1 <= figure.bbox.y1, text
+    names = [text for legend in figure.legends for text in legend.get_texts()]
+    names += [panel.title for panel in figure.axes if panel.get_title()]
+    for one, other in combinations(names, 2):
+        assert not one.get_window_extent().overlaps(other.get_window_extent())
+    plt.close(figure)
 
 
 def test_a_budget_of_one_run_only_has_a_point_and_no_difference(tmp_path: Path) -> None:

@@ -73,9 +73,10 @@ def model_style(number: int) -> dict[str, Any]:
 
 
 def grid(panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure with ``panels`` axes, :data:`COLUMNS` side by side. Made within ``plt.rc_context(RC)``."""
-    rows = -(-panels // COLUMNS)
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(WIDTH, 1.25 * rows + 0.3), squeeze=False)
+    """A figure with ``panels`` axes, at most :data:`COLUMNS` side by side. Made within ``plt.rc_context(RC)``."""
+    columns = min(COLUMNS, panels)
+    rows = -(-panels // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.25 * rows + 0.3), squeeze=False)
     for unused in axes.flat[panels:]:
         unused.set_axis_off()
     return figure, list(axes.flat[:panels])

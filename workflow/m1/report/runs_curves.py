@@ -1,6 +1,5 @@
 """The figure of two runs: average accuracy against the thinking budget, a panel for each model."""
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -8,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from m1.core import style
-
-COLUMNS = 3  # panels side by side, at most
+from m1.report.figures import SLOT
+from m1.report.paragraphs import label_below, wrap
 
 
 def draw(points: pd.DataFrame, first: str, second: str) -> Figure:
@@ -26,30 +25,27 @@ def draw(points: pd.DataFrame, first: str, second: str) -> Figure:
         for model, rows in thinking.groupby("model", sort=False)
         if rows[["accuracy_a", "accuracy_b"]].notna().any().all()
     }
-    columns = max(1, min(COLUMNS, len(drawn)))
-    rows = max(1, math.ceil(len(drawn) / columns))
-    size = (max(4.2, 3.1 * columns), 2.6 * rows + 0.6)
-    figure, grid = style.plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True)
-    for axes in grid.flat[len(drawn) :]:
-        axes.set_axis_off()
+    figure, panels = style.grid(max(1, len(drawn)))
     if not drawn:
-        grid.flat[0].set_axis_on()
-        style.empty(grid.flat[0], "no model thinks in both runs")
+        style.empty(panels[0], "no model thinks in both runs")
         return figure
-    for axes, model_points in zip(grid.flat, drawn.values()):
-        axes.set_title(model_points["label"].iloc[0])
+    figure.set_figheight(figure.get_figheight() + 0.6)  # for the legend
+    for axes, model_points in zip(panels, drawn.values()):
+        axes.sharey(panels[0])
+        axes.set_title("\n".join(wrap(model_points["label"].iloc[0], 0.75 * SLOT / style.RC["axes.titlesize"])))
         axes.set_xscale("log", base=2)
         axes.tick_params(axis="x", labelrotation=90)
         for number, side in enumerate("ab"):
             there = model_points.dropna(subset=f"accuracy_{side}")
             axes.plot(there["budget"], there[f"accuracy_{side}"], **_look(number))
         style.whole_ticks(axes, sorted({*model_points["budget"]}))
+    handles = [Line2D([], [], **_look(number)) for number in range(2)]
+    names = ["\n".join(wrap(name, 1.3 * SLOT / style.RC["legend.fontsize"])) for name in (first, second)]
+    figure.legend(handles, names, loc="outside upper center", ncols=2)
     sizes = {(row.benchmarks, row.n) for rows in drawn.values() for row in rows.dropna().itertuples()}
     about = " or ".join(f"{n:,} questions of {count} benchmarks" for count, n in sorted(sizes))
-    handles = [Line2D([], [], **_look(number)) for number in range(2)]
-    figure.legend(handles, [first, second], loc="outside upper center", ncols=2, fontsize=8)
-    figure.supxlabel(f"thinking budget (tokens); {about}" if about else "thinking budget (tokens)", fontsize=8)
-    figure.supylabel("average accuracy (%)", fontsize=8)
+    label_below(figure, "thinking budget (tokens)", about)
+    figure.supylabel("average accuracy (%)")
     return figure
 
 
