@@ -770,7 +770,7 @@ def test_a_file_whose_keys_would_be_lost_or_changed_is_refused(tmp_path: Path, t
 
 
 def test_json_is_read_as_json_writes_it(tmp_path: Path) -> None:
-    given = {"report": {"note": "an emoji 😀, ä, \t, /"}, "seed": 1}
+    given = {"report": {"note": "an emoji 😀, ä, \t, /", "figure8a": {"subsets": {"m1K 😀": "m1k"}}}, "seed": 1}
     (tmp_path / "mine.json").write_text(json.dumps(given, indent="\t"))
     assert config.read(tmp_path / "mine.json") == given
 

@@ -255,6 +255,7 @@ def settle_names(node: yaml.MappingNode, name: str) -> None:
         if not isinstance(key, yaml.ScalarNode) or key.tag == f"{TAG}null":
             shown = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
             raise UserError(f"{name}: line {line}: key {shown}: {not_a_name(shown)}")
+        key.value = joined(key.value)
         if key.value in lines:
             both = f"in lines {lines[key.value]} and {line}" if lines[key.value] != line else f"in line {line}"
             raise UserError(f"{name}: key '{key.value}' stands twice, {both}; put both into one")
