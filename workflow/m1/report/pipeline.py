@@ -51,12 +51,8 @@ implies them, but carries other questions."""
 
 
 def parse(dot: str) -> tuple[list[str], list[Edge]]:
-    """Rules and edges of a rule graph in dot. Rules of no stage (targets such as ``all``) and :data:`CHECKS` are left
-    out.
-
-    Raises:
-        UserError: the graph has no rule of a stage.
-    """
+    """Rules and edges of a rule graph in dot, without rules of no stage (targets such as ``all``) and :data:`CHECKS`; a
+    :class:`UserError` if nothing is left."""
     found = re.findall(r'^\s*(\d+)\s*\[label = "([^"]+)"', dot, re.MULTILINE)
     names = {number: name for number, name in found if _stage(name) in STAGES and name not in CHECKS}
     if not names:
@@ -108,36 +104,36 @@ def rows(rules: Iterable[str], onward: Iterable[Edge]) -> dict[str, int]:
     return {rule: used.index((_order(rule)[0], deep)) for rule, deep in depth.items()}
 
 
-TOLD = {
-    "world_pretrain": ("", ("parameters", "parameters")),
-    "pools_collect": ("pools", ("questions", "questions")),
-    "pools_collect_benchmark": ("benchmarks", ("questions", "questions")),
-    "pools_merge": ("", ("merged", "questions")),
-    "pools_leaks": ("", ("leaks", "in the evaluation")),
-    "screen_attempt": ("", ("correct", "solved")),
-    "screen_ask": ("", ("correct", "solved")),
-    "screen_hard": ("", ("hard", "hard questions")),
-    "distill_traces": ("", ("verdicts/correct", "correct traces")),
-    "select_domains": ("", ("labelled", "labels")),
-    "select_sample": ("", ("samples", "samples")),
-    "select_published": ("", ("samples", "samples")),
-    "train_sft": ("models", ("samples", "samples"), ("tokens", "tokens an epoch")),
-    "infer_sweep": ("models", ("predictions", "answers"), ("rollout_tokens", "tokens of thinking")),
-    "infer_answer": ("models", ("questions", "answers")),
-    "infer_published": ("models", ("predictions", "answers")),
-    "score_predictions": ("models", ("predictions", "scores"), ("correct", "correct")),
+TOLD: dict[str, tuple[str, dict[str, str]]] = {
+    "world_pretrain": ("", {"parameters": "parameters"}),
+    "pools_collect": ("pools", {"questions": "questions"}),
+    "pools_collect_benchmark": ("benchmarks", {"questions": "questions"}),
+    "pools_merge": ("", {"merged": "questions"}),
+    "pools_leaks": ("", {"leaks": "in the evaluation"}),
+    "screen_attempt": ("", {"correct": "solved"}),
+    "screen_ask": ("", {"correct": "solved"}),
+    "screen_hard": ("", {"hard": "hard questions"}),
+    "distill_traces": ("", {"verdicts/correct": "correct traces"}),
+    "select_domains": ("", {"labelled": "labels"}),
+    "select_sample": ("", {"samples": "samples"}),
+    "select_published": ("", {"samples": "samples"}),
+    "train_sft": ("models", {"samples": "samples", "tokens": "tokens an epoch"}),
+    "infer_sweep": ("models", {"predictions": "answers", "rollout_tokens": "tokens of thinking"}),
+    "infer_answer": ("models", {"questions": "answers"}),
+    "infer_published": ("models", {"predictions": "answers"}),
+    "score_predictions": ("models", {"predictions": "scores", "correct": "correct"}),
 }
-"""What is told below a rule: what its artifacts are if they are counted together, else empty; then counts of their
-manifests, each with its unit."""
+"""What is told below a rule: what its artifacts are if they are counted together, else empty; and counts in their
+manifests, with units."""
 
 
-def describe(counts: Counts, many: str, *parts: tuple[str, str]) -> list[str]:
+def describe(counts: Counts, many: str, units: Mapping[str, str]) -> list[str]:
     """The number of artifacts and the sums of their counts. If ``many`` is empty, the one count of each artifact, the
     largest first, with their names where there are several."""
     if many:
-        sums = [f"{sum(_count(value, key) for value in counts.values()):,} {unit}" for key, unit in parts]
+        sums = [f"{sum(_count(value, key) for value in counts.values()):,} {unit}" for key, unit in units.items()]
         return [f"{len(counts)} {many if len(counts) > 1 else many.removesuffix('s')}", *sums]
-    [(key, unit)] = parts
+    [(key, unit)] = units.items()
     found = sorted((-_count(value, key), name) for name, value in counts.items())
     *others, last = [f"{name} {-value:,}" if len(found) > 1 else f"{-value:,}" for value, name in found]
     return [*others, f"{last} {unit}"]
