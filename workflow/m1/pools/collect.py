@@ -38,9 +38,6 @@ def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
 
     So a pool and a benchmark with equal seed and size share no record. The authors divide PubMedQA in this way (500 and
     500, Table 3): they test on the first part and train on the second.
-
-    Raises:
-        UserError: the size exceeds the number of records.
     """
     if part is None:
         return list(rows)

@@ -94,11 +94,8 @@ def first_step_lead(evidence: Evidence, *steps: str) -> np.ndarray:
 
 
 def curve(evidence: Evidence, address: str) -> tuple[np.ndarray, np.ndarray]:
-    """Budgets or forced counts, ascending, and the accuracies at them: settings by draws by benchmarks.
-
-    Raises:
-        LackingError: there are fewer than two.
-    """
+    """Budgets or forced counts, ascending, and the accuracies at them: settings by draws by benchmarks. Fewer than two
+    are a :class:`LackingError`."""
     points = {int(name): cell for name, cell in evidence.below(address).items()}
     if len(settings := sorted(points)) < 2:
         raise LackingError(f"only {settings[0]} of {address}")
@@ -232,12 +229,8 @@ def printed(value: float, number: str) -> bool:
 
 
 def compute(claim: Mapping[str, str], evidence: Evidence, where: str) -> np.ndarray:
-    """The value of a claim: the estimate, then draws.
-
-    Raises:
-        LackingError: a cell that the claim rests on is missing.
-        UserError: the function does not exist, or takes another number of cells.
-    """
+    """The value of a claim: the estimate, then draws. A missing cell is a :class:`LackingError`; an unknown function,
+    or one that takes another number of cells, is a :class:`UserError`."""
     function = FUNCTIONS.get(claim["function"])
     if function is None:
         raise UserError(f"{where}, field 'function': {claim['function']!r}; it must be one of {', '.join(FUNCTIONS)}")

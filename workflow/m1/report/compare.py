@@ -44,11 +44,8 @@ class Found:
 
 
 def published_k(accuracy: float, n: int, where: str) -> int:
-    """The number of correct answers behind a published accuracy (%, two decimals).
-
-    Raises:
-        UserError: no whole number gives this accuracy, so the cell or n was mistyped.
-    """
+    """The number of correct answers behind a published accuracy (%, two decimals); a :class:`UserError` if no whole
+    number gives it, so that the cell or n was mistyped."""
     k = round(accuracy * n / 100)
     if f"{100 * k / n:.2f}" != f"{accuracy:.2f}":
         mistyped = f"{accuracy:.2f} % is no whole number of {n} questions"

@@ -42,32 +42,22 @@ class Evidence:
     """Cells by address, and where they come from."""
 
     cells: dict[str, np.ndarray]
-    benchmarks: int
-    """Number of the paper's benchmarks in each row."""
-    published: frozenset[str] = frozenset()
-    """Addresses of cells that a run lacks, so that the paper's take their place."""
-    departures: Mapping[str, str] = field(default_factory=dict)
-    """Addresses of a model's cells, to how its training departs from the paper's."""
-    used: set[str] = field(default_factory=set)
-    """Addresses that have been read."""
+    benchmarks: int  # of the paper, in each row
+    published: frozenset[str] = frozenset()  # addresses of cells that a run lacks; the paper's take their place
+    departures: Mapping[str, str] = field(default_factory=dict)  # address to how a training departs from the paper's
+    used: set[str] = field(default_factory=set)  # addresses that have been read
 
     def __getitem__(self, address: str) -> np.ndarray:
-        """The cell at an address, with 1 + draws rows and a column per benchmark.
-
-        Raises:
-            LackingError: there is no such cell.
-        """
+        """The cell at an address, with 1 + draws rows and a column per benchmark; a :class:`LackingError` if there is
+        none."""
         if address not in self.cells:
             raise LackingError(f"no {address}")
         self.used.add(address)
         return self.cells[address]
 
     def below(self, address: str) -> dict[str, np.ndarray]:
-        """The cells whose addresses begin with ``{address}/``, by the rest of the address, in order.
-
-        Raises:
-            LackingError: there are no such cells.
-        """
+        """The cells whose addresses begin with ``{address}/``, by the rest of the address, in order; a
+        :class:`LackingError` if there are none."""
         start = f"{address}/"
         found = {name.removeprefix(start): self[name] for name in self.cells if name.startswith(start)}
         if not found:

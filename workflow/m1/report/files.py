@@ -60,11 +60,8 @@ def parser(about: str | None, *shared: str, **own: str | dict[str, Any]) -> argp
 
 
 def read_csv(path: str | Path, columns: Iterable[str] = (), text: bool = False) -> pd.DataFrame:
-    """Read a CSV table with these columns, and perhaps others; with ``text``, every cell stays as it is written.
-
-    Raises:
-        UserError: the file is missing or not readable, or lacks a column.
-    """
+    """Read a CSV table with these columns, and perhaps others; with ``text``, every cell stays as it is written. A file
+    that is missing or not readable, or lacks a column, is a :class:`UserError`."""
     try:
         check_output(path)
         frame = pd.read_csv(path, dtype=str, keep_default_na=False) if text else pd.read_csv(path)

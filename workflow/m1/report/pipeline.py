@@ -6,12 +6,13 @@ difficulty filter runs the base models that training fetches, and the size of a 
 drawn.
 """
 
+import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import accumulate, pairwise, repeat
+from itertools import accumulate, combinations, pairwise, repeat
 from operator import getitem
 from pathlib import Path
 from statistics import fmean
@@ -50,12 +51,8 @@ implies them, but carries other questions."""
 
 
 def parse(dot: str) -> tuple[list[str], list[Edge]]:
-    """Rules and edges of a rule graph in dot. Rules of no stage (targets such as ``all``) and :data:`CHECKS` are left
-    out.
-
-    Raises:
-        UserError: the graph has no rule of a stage.
-    """
+    """Rules and edges of a rule graph in dot, without rules of no stage (targets such as ``all``) and :data:`CHECKS`; a
+    :class:`UserError` if nothing is left."""
     found = re.findall(r'^\s*(\d+)\s*\[label = "([^"]+)"', dot, re.MULTILINE)
     names = {number: name for number, name in found if _stage(name) in STAGES and name not in CHECKS}
     if not names:
@@ -107,36 +104,36 @@ def rows(rules: Iterable[str], onward: Iterable[Edge]) -> dict[str, int]:
     return {rule: used.index((_order(rule)[0], deep)) for rule, deep in depth.items()}
 
 
-TOLD = {
-    "world_pretrain": ("", ("parameters", "parameters")),
-    "pools_collect": ("pools", ("questions", "questions")),
-    "pools_collect_benchmark": ("benchmarks", ("questions", "questions")),
-    "pools_merge": ("", ("merged", "questions")),
-    "pools_leaks": ("", ("leaks", "in the evaluation")),
-    "screen_attempt": ("", ("correct", "solved")),
-    "screen_ask": ("", ("correct", "solved")),
-    "screen_hard": ("", ("hard", "hard questions")),
-    "distill_traces": ("", ("verdicts/correct", "correct traces")),
-    "select_domains": ("", ("labelled", "labels")),
-    "select_sample": ("", ("samples", "samples")),
-    "select_published": ("", ("samples", "samples")),
-    "train_sft": ("models", ("samples", "samples"), ("tokens", "tokens an epoch")),
-    "infer_sweep": ("models", ("predictions", "answers"), ("rollout_tokens", "tokens of thinking")),
-    "infer_answer": ("models", ("questions", "answers")),
-    "infer_published": ("models", ("predictions", "answers")),
-    "score_predictions": ("models", ("predictions", "scores"), ("correct", "correct")),
+TOLD: dict[str, tuple[str, dict[str, str]]] = {
+    "world_pretrain": ("", {"parameters": "parameters"}),
+    "pools_collect": ("pools", {"questions": "questions"}),
+    "pools_collect_benchmark": ("benchmarks", {"questions": "questions"}),
+    "pools_merge": ("", {"merged": "questions"}),
+    "pools_leaks": ("", {"leaks": "in the evaluation"}),
+    "screen_attempt": ("", {"correct": "solved"}),
+    "screen_ask": ("", {"correct": "solved"}),
+    "screen_hard": ("", {"hard": "hard questions"}),
+    "distill_traces": ("", {"verdicts/correct": "correct traces"}),
+    "select_domains": ("", {"labelled": "labels"}),
+    "select_sample": ("", {"samples": "samples"}),
+    "select_published": ("", {"samples": "samples"}),
+    "train_sft": ("models", {"samples": "samples", "tokens": "tokens an epoch"}),
+    "infer_sweep": ("models", {"predictions": "answers", "rollout_tokens": "tokens of thinking"}),
+    "infer_answer": ("models", {"questions": "answers"}),
+    "infer_published": ("models", {"predictions": "answers"}),
+    "score_predictions": ("models", {"predictions": "scores", "correct": "correct"}),
 }
-"""What is told below a rule: what its artifacts are if they are counted together, else empty; then counts of their
-manifests, each with its unit."""
+"""What is told below a rule: what its artifacts are if they are counted together, else empty; and counts in their
+manifests, with units."""
 
 
-def describe(counts: Counts, many: str, *parts: tuple[str, str]) -> list[str]:
+def describe(counts: Counts, many: str, units: Mapping[str, str]) -> list[str]:
     """The number of artifacts and the sums of their counts. If ``many`` is empty, the one count of each artifact, the
     largest first, with their names where there are several."""
     if many:
-        sums = [f"{sum(_count(value, key) for value in counts.values()):,} {unit}" for key, unit in parts]
+        sums = [f"{sum(_count(value, key) for value in counts.values()):,} {unit}" for key, unit in units.items()]
         return [f"{len(counts)} {many if len(counts) > 1 else many.removesuffix('s')}", *sums]
-    [(key, unit)] = parts
+    [(key, unit)] = units.items()
     found = sorted((-_count(value, key), name) for name, value in counts.items())
     *others, last = [f"{name} {-value:,}" if len(found) > 1 else f"{-value:,}" for value, name in found]
     return [*others, f"{last} {unit}"]
@@ -198,8 +195,10 @@ BACK = "leads back to an earlier stage"  # in the legend
 ARROW, DASHED = "0.35", (0, (3, 2))
 ROOM = style.WIDTH - HEADING - 0.15
 """Inches that the nodes of a row may take, so that the figure is as wide as a column of the paper."""
-TURNS, STIFF = 40, 30
-"""Rounds of arranging; how much more easily a box moves than an arrow that passes it."""
+STARTS, TURNS, STIFF, WIDER = 24, 40, 30, 20
+"""Random orders to begin with, of which the tidiest result is taken. Rounds of arranging. How much more easily a box
+moves than an arrow that passes it. How untidy each inch beyond the width of a column is, if crossings of arrows and
+inches that they lead aside count as 1."""
 
 
 def arrange(
@@ -236,8 +235,26 @@ def arrange(
         for node in passing:
             grid[node.row].append(node)
         arrows.append(([upper, *passing, lower], leads_back))
-    _move(grid, [chain for chain, _ in arrows])
+    chains, orders = [chain for chain, _ in arrows], [tuple(row) for row in grid]
+
+    def untidiness(start: int) -> tuple[float, int]:
+        for row, order in zip(grid, orders):
+            row[:] = random.Random(start).sample(order, len(order))
+            _spread(row, [place - len(row) / 2 for place in range(len(row))])
+        _move(grid, chains)
+        left, right = _ends(grid)
+        links = [link for chain in chains for link in pairwise(chain)]
+        aside = sum(abs(a.x - b.x) for a, b in links)
+        crossings = sum(a.row == c.row and (a.x - c.x) * (b.x - d.x) < 0 for (a, b), (c, d) in combinations(links, 2))
+        return round(aside + crossings + WIDER * max(0.0, right - left - ROOM), 6), start
+
+    untidiness(min(map(untidiness, range(STARTS)))[1])  # arrange it once more as the tidiest was
     return grid, arrows
+
+
+def _ends(grid: Sequence[Sequence[Node]]) -> tuple[float, float]:
+    """The left and right ends of all nodes, in inches."""
+    return min(row[0].left for row in grid), max(row[-1].right for row in grid)
 
 
 def _move(grid: Sequence[list[Node]], chains: Sequence[Sequence[Node]]) -> None:
@@ -250,12 +267,13 @@ def _move(grid: Sequence[list[Node]], chains: Sequence[Sequence[Node]]) -> None:
         for upper, lower in pairwise(chain):
             near[upper].append(lower)
             near[lower].append(upper)
-    passing = {node: chain[1:-1] for chain in chains for node in chain[1:-1]}
+    near |= {node: list(chain) for chain in chains for node in chain[1:-1]}
+    straight = near | {node: list(chain[1:-1]) for chain in chains for node in chain[1:-1]}
     for turn in range(TURNS):
         settled = turn >= TURNS // 2
         for row in grid if turn % 2 == 0 else grid[::-1]:
-            drawn_to = [passing[node] if settled and node in passing else near[node] or [node] for node in row]
-            wanted = {node: fmean(other.x for other in others) for node, others in zip(row, drawn_to)}
+            drawn_to = straight if settled else near
+            wanted = {node: fmean(other.x for other in drawn_to.get(node, [node])) for node in row}
             if not settled:
                 row.sort(key=wanted.__getitem__)
             _spread(row, [wanted[node] for node in row])
@@ -263,10 +281,11 @@ def _move(grid: Sequence[list[Node]], chains: Sequence[Sequence[Node]]) -> None:
 
 def _spread(row: Sequence[Node], wanted: Sequence[float]) -> None:
     """Put nodes, in their order, as near to the wanted places as widths and :data:`ROOM` allow (least squares)."""
+    reach = np.maximum(0, [ROOM - node.width for node in row]) / 2
     # Less the room that the nodes before it need, each place is at least the one before it.
     needed = np.cumsum([0.0, *((one.width + other.width) / 2 + APART for one, other in pairwise(row))])
     weights = [1 if node.rule else STIFF for node in row]
-    for node, x in zip(row, isotonic_regression(wanted - needed, weights=weights).x + needed):
+    for node, x in zip(row, isotonic_regression(np.clip(wanted, -reach, reach) - needed, weights=weights).x + needed):
         node.x = float(x)
     if row[-1].right - row[0].left < ROOM:  # else the row is wider than a column anyway
         aside = max(0.0, -ROOM / 2 - row[0].left) - max(0.0, row[-1].right - ROOM / 2)
@@ -304,7 +323,7 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, Sequenc
     onward, back = order_arrows((a, b) for a, b in merged if a != b)
     for told_width in TOLD_WIDTHS:
         grid, arrows = arrange(rules, onward, back, {**told, "report": reports}, told_width)
-        left, right = min(row[0].left for row in grid), max(row[-1].right for row in grid)
+        left, right = _ends(grid)
         if right - left < ROOM + LANE:
             break
     width = max(style.WIDTH, right - left + style.WIDTH - ROOM)

@@ -43,13 +43,10 @@ class Collection:
 
 def read_asked(folder: Path, benchmarks: pd.DataFrame) -> dict[str, Asked]:
     """What this run asks, by benchmark of the paper, in the order of ``benchmarks``
-    (``resources/paper/benchmarks.csv``, with :data:`COLUMNS`). ``shown.json`` and the folder ``benchmarks`` lie in
-    ``folder``.
+    (``resources/paper/benchmarks.csv``, with :data:`COLUMNS`). ``folder`` holds ``shown.json`` and the folder of the
+    run's benchmarks.
 
     A benchmark has no entry if the configuration leaves it out, or if it is optional and missing.
-
-    Raises:
-        UserError: ``shown.json`` or the manifest of a benchmark is missing, damaged or of an earlier version.
     """
     keys = Shown.load(folder / "shown.json").benchmarks
     found = {}

@@ -39,11 +39,8 @@ class Sweep:
 
 
 def sweep(frame: pd.DataFrame, model: str) -> Sweep:
-    """One model's outcomes, from scores with ``thinking_tokens`` and ``ended``.
-
-    Raises:
-        UserError: the model has no scores, or a question lacks a setting that another has.
-    """
+    """One model's outcomes, from scores with ``thinking_tokens`` and ``ended``; a :class:`UserError` if there are none,
+    or if a question lacks a setting that another has."""
     rows = rows_of_model(frame, model)
     wide = rows.set_index(["benchmark", "question_id", "budget", "forced"])[["correct", "thinking_tokens", "ended"]]
     wide = wide.unstack(["budget", "forced"]).sort_index(axis=1)

@@ -22,11 +22,8 @@ QUESTION = [*SETTING, "question_id"]  # the key of a score
 
 def read_scores(paths: Sequence[str | Path], more: Sequence[str] = ()) -> pd.DataFrame:
     """All scores of several files: :data:`QUESTION`, ``correct``, and ``more`` fields of
-    :class:`~m1.core.records.Score`.
-
-    Raises:
-        UserError: a file is missing, is not Parquet, has no scores or an empty cell, or a question is scored twice.
-    """
+    :class:`~m1.core.records.Score`. A damaged file, an empty cell, or a question that is scored twice is a
+    :class:`UserError`."""
     names = [*QUESTION, "correct", *more]
     return refuse_repeats(pd.concat([_read_file(path, names) for path in paths], ignore_index=True))
 

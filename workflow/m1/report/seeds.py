@@ -140,14 +140,8 @@ class Spread:
 
 
 def spread(scores: pd.DataFrame, row: AccuracyRow, budgets: tuple[int, ...], seed: int) -> Spread:
-    """The mean and spread of a row with ``trainings``, over the questions that all of them were asked.
-
-    Of several ``budgets`` (thinking tokens), each training takes its own best one on each benchmark, as a single
-    training does.
-
-    Raises:
-        UserError: a training has no scores, or none at a budget.
-    """
+    """The mean and spread of a row with ``trainings``, over the questions that all of them were asked. Of several
+    ``budgets`` (thinking tokens), each training takes its own best one on each benchmark, as a single training does."""
     own = scores[scores["model"].isin(row.trainings)]
     found, count = accuracies(own), len(row.trainings)
     chosen = [rows_at_best(rows_of_model(found, model), budgets)["budget"] for model in row.trainings]

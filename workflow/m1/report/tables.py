@@ -104,10 +104,8 @@ def count_table(
     the published ones.
 
     ``counts`` has for each row the number of questions by pool; ``columns`` are the pools in the order shown;
-    ``published`` has Dataset, one column for each pool, Summation.
-
-    Raises:
-        UserError: a question comes from a pool without a column, or a published name does not exist.
+    ``published`` has Dataset, one column for each pool, Summation. A question from a pool without a column is a
+    :class:`UserError`.
     """
     wide, long = [], []
     for row, found in zip(rows, counts, strict=True):
@@ -146,10 +144,7 @@ def sample_domains(
     none).
 
     A sample is its question id, pool key and own domain (empty for none). ``domains`` has those of samples without
-    their own, by question id; None without a file of domains.
-
-    Raises:
-        UserError: some samples have a domain and others have none.
+    their own, by question id. If only some samples have a domain, that is a :class:`UserError`.
     """
     if domains is None and samples and not any(own for _, _, own in samples):
         return None

@@ -29,13 +29,9 @@ CARRIED = ("question_id", "benchmark", "model", "budget", "forced", "ended", "th
 def score(
     predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: ScoringProtocol
 ) -> list[Score]:
-    """Score each prediction of a model, in the same order; ``questions`` are by id.
-
-    Equal answers to a question are matched once, because a sweep repeats an answer at all larger budgets.
-
-    Raises:
-        UserError: a prediction's question is not among ``questions``.
-    """
+    """Score each prediction of a model, in the same order; ``questions`` are by id, and a missing one is a
+    :class:`UserError`. Equal answers to a question are matched once, because a sweep repeats an answer at all larger
+    budgets."""
     scored: dict[tuple[str, str], tuple[str, Match]] = {}
     result = []
     with Progress(f"score {protocol}", len(predictions), "predictions") as progress:
@@ -85,11 +81,8 @@ def summarize(scores: Sequence[Score], questions: Mapping[str, Question], protoc
 
 
 def read_questions(paths: Iterable[Path]) -> dict[str, Question]:
-    """Read the questions of several benchmarks, by id.
-
-    Raises:
-        UserError: two different questions have the same id.
-    """
+    """Read the questions of several benchmarks, by id; two different questions with the same id are a
+    :class:`UserError`."""
     questions: dict[str, Question] = {}
     for path in paths:
         for number, question in enumerate(records.read(path, Question)):

@@ -38,13 +38,10 @@ RULE = "published"  # the sampling rule recorded in every published sample
 
 
 def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset: str) -> list[Sample]:
-    """Convert published records in the layout above to samples, in their order.
+    """Convert published records in the layout above to samples, in their order. ``pools`` has the key of each training
+    pool by its hub id; ``*`` stands for any other id. A record that cannot be a sample is a :class:`UserError`.
 
     An id is a digest of source and prompt; a second sample with an equal prompt of the same source gets ``-2``.
-    ``pools`` has the key of each training pool by its hub id; ``*`` stands for any other id.
-
-    Raises:
-        UserError: a record cannot be a sample; names place, number (from 0), field, what was found and the remedy.
     """
     found = [_sample(row, f"{place}: record {number} (from 0)", pools, subset) for number, row in enumerate(rows)]
     if not found:

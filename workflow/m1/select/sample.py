@@ -20,16 +20,12 @@ from m1.select.settings import SampleSettings
 
 
 def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) -> list[Sample]:
-    """Choose the samples of a subset, in a fixed order.
+    """Choose the samples of a subset from all correct traces, in a fixed order.
 
-    Args:
-        samples: all correct traces.
-        rule: ``all`` takes every sample in order (with a size, it equals ``random``). ``first`` takes the first ones;
-            questions that were drawn at random are in the order of the draw. ``random`` takes the first ones of a
-            seeded shuffle. ``domain`` draws a domain uniformly, then a sample in it. ``domain_source`` draws a domain,
-            a source in it, and a sample: the paper's m1K.
-        size: the number of samples; None for all.
-        seed: of the draw.
+    ``all`` takes every sample in order (with a size, it equals ``random``). ``first`` takes the first ones; questions
+    that were drawn at random are in the order of the draw. ``random`` takes the first ones of a seeded shuffle.
+    ``domain`` draws a domain uniformly, then a sample in it. ``domain_source`` draws a domain, a source in it, and a
+    sample: the paper's m1K.
 
     Raises:
         UserError: there are fewer samples than wanted, a rule lacks its size, or a sample lacks its domain.
