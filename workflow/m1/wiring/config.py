@@ -45,9 +45,16 @@ def names_in(folder: str) -> list[str]:
 
 
 def default_files() -> list[Path]:
-    """The files that every configuration starts from, in order; the Snakefile's ``configfile`` lines name the same."""
+    """The files that every configuration starts from, in order; the Snakefile's ``configfile`` lines name the same.
+
+    Raises:
+        UserError: one is neither in the working directory nor in the workflow's source.
+    """
     names = ("config/data.yaml", "config/config.yaml")
-    return [Path(name) if Path(name).exists() else Path(source_file(name)) for name in names]
+    for name in names:
+        if not locate(name).exists():
+            source_file(name)
+    return [locate(name) for name in names]
 
 
 def load(overlays: Sequence[Path] = (), words: Sequence[str] = (), *, alone: bool = False) -> dict[str, Any]:
