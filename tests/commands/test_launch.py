@@ -71,7 +71,7 @@ def test_a_run_on_another_login_node_is_left_alone(here: Path) -> None:
     assert not (here / "cancelled").exists()
 
 
-def test_nothing_starts_where_slurm_does_not_answer(here: Path) -> None:
+def test_nothing_starts_where_slurm_does_not_answer(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "bin/squeue").write_text(
         "#!/bin/sh\necho 'squeue: error: Unable to contact slurm controller' >&2; exit 1\n"
     )
@@ -79,6 +79,10 @@ def test_nothing_starts_where_slurm_does_not_answer(here: Path) -> None:
         UserError, match=r"SLURM does not answer: squeue: error: Unable to contact .* nothing is started"
     ):
         launch.clear(here, ["true"], "m1_")
+    launch.cancel_leftovers(here, "m1_")  # by Ctrl-C
+    said = capsys.readouterr().out
+    assert said.startswith("[launch] SLURM does not answer: squeue: error: Unable to contact ")
+    assert said.endswith("Give this command again when it answers\n")
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,8 @@ def slurm_jobs(folder: Path, prefix: str) -> list[str]:
     if code == 127:
         raise UserError(f"{error}; start this on a login node of the cluster, or without the profile for SLURM")
     if code:
-        problem = f"SLURM does not answer: {error.strip()}"
-        raise UserError(f"{problem}; jobs of {folder} cannot be seen, so nothing is started")
+        unseen = f"jobs of {folder} cannot be seen, so none is cancelled, and nothing is started"
+        raise UserError(f"SLURM does not answer: {error.strip()}; {unseen}. Give this command again when it answers")
     rows = [line.split("|", 2) for line in said.splitlines()]
     return sorted({number for number, name, where in rows if name.startswith(prefix) and where == str(folder)})
 
@@ -123,8 +123,11 @@ def cancel(folder: Path, prefix: str) -> int:
 
 def cancel_leftovers(folder: Path, prefix: str) -> None:
     """Cancel jobs that an ended run left in SLURM's queue, because they would go on beside the next run."""
-    if cancelled := cancel(folder, prefix):
-        say("launch", f"{cancelled} SLURM jobs of this run cancelled")
+    try:
+        if cancelled := cancel(folder, prefix):
+            say("launch", f"{cancelled} SLURM jobs of this run cancelled")
+    except UserError as error:  # Snakemake's onerror would show where in the code
+        say("launch", str(error))
 
 
 def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
