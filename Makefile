@@ -86,7 +86,7 @@ adopt: $(VENV)/.ready ## accept the results of CONFIG as they are (copied here, 
 	$(SNAKEMAKE) all --touch $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
 report: $(VENV)/.ready ## write report.zip, Snakemake's own report of the results and of how each file was made
-	$(BIN)/snakemake all $(CONFIGURED) --report report.zip
+	$(BIN)/python -m snakemake all $(CONFIGURED) --report report.zip
 
 crate: $(VENV)/.ready ## write crate.zip, a Workflow Run RO-Crate of the results (WHOLE=1: with data and models)
 	@PYTHONPATH=workflow $(BIN)/python -m m1 crate $(CONFIGURED) $(if $(WHOLE),--whole)

@@ -179,6 +179,25 @@ def test_nothing_of_a_profile_is_dropped_unsaid(more: list[str], here: Path, ran
 
 
 @pytest.mark.workflow
+def test_no_configuration_file_is_dropped_unsaid(here: Path, ran: list[argparse.Namespace]) -> None:
+    """Snakemake takes the last `--configfile`, and none of a profile's beside one of the command line."""
+    for name in ("a", "b"):
+        (here / f"{name}.yaml").write_text("seed: 1\n")
+    for flags in (["--configfile", "--configfile"], ["--configfile", "--configfiles"]):
+        with pytest.raises(UserError, match=r"^--configfile stands twice, and Snakemake takes only the last; put all"):
+            launch.main(["all", flags[0], "a.yaml", flags[1], "b.yaml"])
+    with pytest.raises(UserError, match=r"^--config stands twice, and Snakemake takes only the last; put all behind"):
+        launch.main(["all", "--config", "seed=1", "-C", "answer_limit=9"])
+    (here / "own").mkdir()
+    (here / "own/config.yaml").write_text("configfile: [a.yaml]\ncores: 1\n")
+    with pytest.raises(UserError, match=r"--configfile takes the place of .* or name all files in the same place"):
+        launch.main(["all", "--workflow-profile", "own", "--configfile", "b.yaml"])
+    assert not ran
+    assert launched("all", "--configfile", "a.yaml", "b.yaml") == 0
+    assert launched("all", "--workflow-profile", "own") == 0
+
+
+@pytest.mark.workflow
 def test_jobs_of_slurm_need_a_name(here: Path, ran: list[argparse.Namespace]) -> None:
     with pytest.raises(UserError, match=r"no slurm-jobname-prefix, .* Add to the profile: slurm-jobname-prefix: m1"):
         launch.main(["all", "--executor", "slurm"])

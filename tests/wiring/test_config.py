@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +334,7 @@ CLIMBING = {
     "recipe": ("models", ["../../x"]),
     "model of a table": ("report/table1/models", ["../../x"]),
     "command": ("benchmarks", {"x; touch pwned": {"from": "medqa_test"}}),
+    "too long": ("benchmarks", {"x" * 101: {"from": "medqa_test"}}),
     "line end": ("benchmarks", {"x\n": {"from": "medqa_test"}}),
 }
 
@@ -342,6 +345,22 @@ def test_a_name_that_would_leave_its_folder_is_refused(case: str) -> None:
     given = changed(path, value) if case != "set" else changed("distill", {"hard": {}, "../../x": value})
     with pytest.raises(UserError, match=r"the name '.*' becomes a file's; letters, digits, `_`, `\.` and `-`"):
         prepared(given)
+
+
+TAKEN = {
+    "pools.merged": ("pools", {"merged": {"from": "medqa_train"}}),
+    "pools.leaks": ("pools", {"leaks": {"from": "medqa_train"}}),
+    "subsets.domains": ("subsets", {"domains": {"traces": "hard", "rule": "all"}}),
+    "distill.a.questions": ("distill", {"hard": {}, "a.questions": {"size": 1, "share": 0.8}}),
+    "distill.a.dropped": ("distill", {"hard": {}, "a.dropped": {"size": 1, "share": 0.8}}),
+    "screen.models.hard": ("screen/models", {"hard": {"hub": "a/b"}}),
+}
+
+
+@pytest.mark.parametrize("key", TAKEN)
+def test_a_name_whose_file_another_rule_makes_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=rf"^{re.escape(key)}: the name is taken by a file of the results; give it"):
+        prepared(changed(*TAKEN[key]))
 
 
 @pytest.mark.parametrize("file", ["../../x.json", "/etc/passwd", "a/../../x.json", "~/x.json", ".."])
@@ -722,6 +741,23 @@ def test_every_default_of_the_schema_is_itself_allowed() -> None:
         ("[" * 10**6, "not readable as YAML: nested too deeply"),
         ("- " * 10**6, "not readable as YAML: nested too deeply"),
         ("seed: !!python/object/apply:os.system [echo]\n", "not readable as YAML: could not determine a constructor"),
+        (
+            "teacher: {extra: {a: !!binary aGVsbG8=}}\n",
+            "not a configuration: Object of type bytes is not JSON",
+        ),
+        ("teacher: {extra: {a: !!timestamp 2024-01-01}}\n", "not a configuration: Object of type date is not JSON"),
+        (
+            "teacher: {extra: {!!binary aGVsbG8=: 1}}\n",
+            "not a configuration: keys must be str, int, float, bool",
+        ),
+        ("seed: !!bool maybe\n", "not a configuration: 'maybe'; it may hold texts, numbers, true, false, null, lists"),
+        ("teacher: {extra: &a {b: *a}}\n", "not a configuration: Circular reference detected; it may hold texts"),
+        ("thinking: {budgets: &a [*a]}\n", "not a configuration: Circular reference detected; it may hold texts"),
+        ('{"report": {"note": "\\ud83d"}}', "not a configuration: 'utf-8' codec can't encode character '\\ud83d'"),
+        (
+            "seed:\t1\n",
+            "not readable as YAML: while scanning for the next token found character '\\t' that cannot",
+        ),
     ],
 )
 def test_a_file_whose_keys_would_be_lost_or_changed_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -731,6 +767,18 @@ def test_a_file_whose_keys_would_be_lost_or_changed_is_refused(tmp_path: Path, t
         config.read(path)
     assert str(refusal.value).startswith(f"{path}: {said}")
     assert "\n" not in str(refusal.value)
+
+
+def test_json_is_read_as_json_writes_it(tmp_path: Path) -> None:
+    given = {"report": {"note": "an emoji 😀, ä, \t, /", "figure8a": {"subsets": {"m1K 😀": "m1k"}}}, "seed": 1}
+    (tmp_path / "mine.json").write_text(json.dumps(given, indent="\t"))
+    assert config.read(tmp_path / "mine.json") == given
+
+
+def test_a_pipe_is_refused_because_a_run_reads_it_several_times(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match=r"pipe: a pipe, a socket or a device, where a file is needed; it is read sev"):
+        config.read(tmp_path / "pipe")
 
 
 def test_equal_keys_in_different_places_and_aliases_are_right(tmp_path: Path) -> None:
@@ -779,7 +827,7 @@ TYPED = [  # what a person types after `key:` in a file or after `=` on the comm
     ("seed", "1E+5", 100000),
     ("seed", "42.0", 42),
     ("seed", "0x10", 16),
-    ("seed", "-1_000", -1000),
+    ("world/entities", "+1_000", 1000),
     ("thinking/budgets", "[192, 1e3]", [192, 1000]),
     ("report/table1/budget", "192", 192),
     ("report/table1/budget", "1.92e2", 192),
@@ -805,6 +853,9 @@ MISTYPED = [
     (LEARNING_RATE, "nan", f"{LEARNING_RATE}: 'nan' is not of type 'number'; {NO_NUMBER}"),
     (LEARNING_RATE, "1.5.5", f"{LEARNING_RATE}: '1.5.5' is not of type 'number'; {NO_NUMBER}"),
     (LEARNING_RATE, "1,5", "unknown key '5' in world.models.small"),
+    ("seed", "-1_000", "seed: -1000 is less than the minimum of 0"),
+    ("seed", "1e10", "seed: 10000000000 is greater than the maximum of 4294967295"),
+    ("world/models/small/seed", "-1", "world.models.small.seed: -1 is less than the minimum of 0"),
     ("seed", "'42'", f"seed: '42' is not of type 'integer'; {NO_NUMBER}"),
     ("seed", "0o17", f"seed: '0o17' is not of type 'integer'; {NO_NUMBER}"),
     ("seed", "012", f"seed: '012' is not of type 'integer'; {NO_NUMBER}"),

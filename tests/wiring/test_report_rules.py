@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1.core.errors import UserError
 from m1.report.settings import Model, Shown, Subset
 from m1.wiring.report import FIGURES, ReportRules
 from rules import rules as workflow_rules
@@ -289,5 +288,8 @@ def test_a_comparison_declares_what_is_there_of_what_it_reads(tmp_path: Path) ->
     assert sorted(rules.files_of_run("b")(job)) == [f"{other}/{name}" for name in of_both]
     (one / "shown.json").write_text("{")
     assert rules.files_of_run("a")(job) == [f"{one}/shown.json"]
-    with pytest.raises(UserError, match="runs: there is no 'c'; known are a, b"):
+    with pytest.raises(SystemExit, match=r"^error: runs: there is no 'c'; known are a, b"):
         rules.files_of_run("b")(wildcards(a="a", b="c"))
+    other.rename(tmp_path / "moved")
+    with pytest.raises(SystemExit, match=rf"^error: runs\.b: {other}: No such file or directory; name the folder of a"):
+        rules.files_of_run("a")(job)

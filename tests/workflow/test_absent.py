@@ -3,6 +3,7 @@ has nothing to do; results that were adopted without it stay usable."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,11 @@ TABLE = MAIN[0]
 
 def gone(name: str) -> Callable[[Project], None]:
     return lambda project: project.path(name).unlink()
+
+
+def pipe(project: Project) -> None:
+    os.mkfifo(project.folder / "mine.csv")
+    project.configure(data={"world_medqa": {"path": "mine.csv"}})
 
 
 ABSENT: dict[str, tuple[Callable[[Project], None], str]] = {
@@ -39,6 +45,9 @@ ABSENT: dict[str, tuple[Callable[[Project], None], str]] = {
     ),
     "a prompt": (gone("resources/prompts/domain.txt"), "git checkout -- resources/prompts/domain.txt"),
     "a caption": (gone("workflow/report/table1.rst"), "git checkout -- workflow/report/table1.rst"),
+    "the default configuration": (gone("config/config.yaml"), "git checkout -- config/config.yaml"),
+    "the schema": (gone("workflow/schemas/config.schema.yaml"), "git checkout -- workflow/schemas/config.schema.yaml"),
+    "a pipe": (pipe, "error: data.world_medqa.path: mine.csv: a pipe, a socket or a device, where a file is needed"),
     "an environment": (gone("envs/report.yaml"), "git checkout -- envs/report.yaml"),
 }
 

@@ -6,7 +6,7 @@ import csv
 import shutil
 
 import pytest
-from project import Project
+from project import SHORT, Project
 
 pytestmark = pytest.mark.workflow
 
@@ -38,6 +38,11 @@ def test_two_finished_runs_are_compared_and_no_job_makes_their_files(project: Pr
     assert differing[0] == ("train_sft m1-small-1k", "settings.epochs", "10", "20")
     assert [line[1] for line in differing[1:]] == ["paths"]
     assert project.plan(TARGET) == set()
+    with_both = project.path(SHORT).read_text(encoding="utf-8")
+    project.configure(runs={"there": "moved"})
+    code, said = project.run("--dry-run", TARGET)
+    assert (code, "error: runs.there: moved: No such file or directory; name the folder" in said) == (1, True), said
+    project.path(SHORT).write_text(with_both, encoding="utf-8")
 
     own = project.path("results/short/score/small.parquet")
     own.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -254,6 +255,30 @@ def test_a_python_that_is_gone(made: Clone) -> None:
     assert ".venv: its Python (/usr/bin/python3.old) does not run, as after an upgrade of the system." in said
     assert "To make it anew: rm -r .venv, then start the same again" in said
     assert made.calls() == []
+
+
+def test_a_link_to_an_environment_is_used_and_only_the_link_removed(made: Clone) -> None:
+    shared = (made.folder / ".venv").rename(made.folder / "shared")
+    (made.folder / ".venv").symlink_to(shared)
+    assert made.make() == (0, "")
+    code, said = made.make("clean-venv")
+    assert code == 0, said
+    assert (os.path.lexists(made.folder / ".venv"), (shared / "bin/python").exists()) == (False, True)
+
+
+def test_a_place_that_cannot_hold_an_environment_is_one_line(clone: Clone) -> None:
+    place = clone.folder / ".venv"
+    makers: dict[str, Callable[[], object]] = {
+        "File exists": place.touch,
+        "No such file or directory": lambda: place.symlink_to("/proc/nothere/venv"),
+        "Is a directory": lambda: (place / ".ready").mkdir(parents=True),
+    }
+    for why, make in makers.items():
+        make()
+        code, said = clone.make()
+        assert (code, "Traceback" in said, clone.calls()) == (2, False, []), said
+        assert re.search(rf"^\S*\.venv\S*: ({why}|File exists); mend that, then start the same again$", said, re.M)
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 @pytest.mark.parametrize("asked", [False, True])

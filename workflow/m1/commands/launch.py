@@ -219,9 +219,12 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, 
     """Parse arguments as Snakemake does, with those of its profiles; returns the parser and the options.
 
     Raises:
-        UserError: a flag on the command line would replace everything that the profile has under the same name, or a
-            key stands twice in a profile.
+        UserError: a flag on the command line would replace everything that the profile has under the same name, or
+            that it was given before itself, or a key stands twice in a profile.
     """
+    for first, other in (("--configfile", "--configfiles"), ("--config", "-C")):
+        if sum(word.partition("=")[0] in (first, other) for word in arguments) > 1:
+            raise UserError(f"{first} stands twice, and Snakemake takes only the last; put all behind one {first}")
     parser, options = cli.parse_args(arguments)
     check_profiles(parser)
     own = cli.get_argument_parser().parse_args(arguments)
@@ -229,12 +232,14 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, 
     profiles += ["--workflow-profile", own.workflow_profile] if own.workflow_profile else []
     with redirect_stderr(io.StringIO()):  # the first call has printed which profile is used
         profile = cli.parse_args(profiles)[1]
-    for name in ("config", "default_resources"):
+    for name in ("config", "configfile", "default_resources"):
         if getattr(own, name) and getattr(profile, name):
             flag = f"--{name.replace('_', '-')}"
+            remedy = "put keys of the configuration into a file: --configfile"
+            remedy = remedy if name != "configfile" else "name all files in the same place"
             raise UserError(
-                f"{flag} takes the place of all that the profile has below `{flag[2:]}` (partitions, scratch, account);"
-                " change the profile, or put keys of the configuration into a file: --configfile"
+                f"{flag} takes the place of all that the profile has below `{flag[2:]}` (as partitions, scratch, "
+                f"account); change the profile, or {remedy}"
             )
     return parser, options
 

@@ -65,6 +65,8 @@ def unreadable(path: str | Path, folder: bool = False) -> str:
         return f"{error.strerror or error}{link}"
     if folder != stat.S_ISDIR(mode):
         return "a file, where a folder is needed" if folder else "a folder, where a file is needed"
+    if not (folder or stat.S_ISREG(mode)):  # a pipe, as of <(…), can be read only once, and Snakemake would wait for it
+        return "a pipe, a socket or a device, where a file is needed"
     return "" if os.access(path, os.R_OK | (os.X_OK if folder else 0)) else "Permission denied"
 
 

@@ -7,6 +7,7 @@ raises a :class:`UserError` that names the file or key, what was found, and what
 import csv
 import difflib
 import functools
+import json
 import math
 import os
 import re
@@ -21,7 +22,7 @@ from jsonschema.exceptions import ValidationError
 from yaml.constructor import ConstructorError
 from yaml.error import MarkedYAMLError
 
-from m1.core.errors import UserError
+from m1.core.errors import UserError, first_line
 from m1.core.files import digest
 from m1.core.fingerprint import fingerprint
 from m1.core.keys import check_keys
@@ -44,8 +45,16 @@ def names_in(folder: str) -> list[str]:
 
 
 def default_files() -> list[Path]:
-    """The files that every configuration starts from, in order; the Snakefile's ``configfile`` lines name the same."""
-    return [locate(f"config/{name}.yaml") for name in ("data", "config")]
+    """The files that every configuration starts from, in order; the Snakefile's ``configfile`` lines name the same.
+
+    Raises:
+        UserError: one is neither in the working directory nor in the workflow's source.
+    """
+    names = ("config/data.yaml", "config/config.yaml")
+    for name in names:
+        if not locate(name).exists():
+            source_file(name)
+    return [locate(name) for name in names]
 
 
 def load(overlays: Sequence[Path] = (), words: Sequence[str] = (), *, alone: bool = False) -> dict[str, Any]:
@@ -73,9 +82,11 @@ def read(path: Path) -> dict[str, Any]:
     """Read one configuration file without checking its keys.
 
     Raises:
-        UserError: the file does not exist (the message names the nearest one in ``config/``), it is not YAML, or it
-            has no keys at its top level.
+        UserError: the file does not exist (the message names the nearest one in ``config/``), it is a pipe, it is not
+            YAML, or it has no keys at its top level.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: {unreadable(path)}; it is read several times, so write it into a file")
     try:
         found = read_yaml(path, str(path), config_schema())
     except FileNotFoundError:
@@ -130,7 +141,8 @@ def parse(text: str, name: str, schema: Mapping[str, Any]) -> Any:
     Where the schema wants text, ``2024`` is the text "2024"; where it wants a whole number, ``1e5`` is 100000.
 
     Raises:
-        UserError: a key stands twice or is null, or a number is not finite; the message calls the text ``name``.
+        UserError: a key stands twice or is null, a number is not finite, or a value is one that JSON cannot hold; the
+            message calls the text ``name``.
         yaml.YAMLError: the text is not YAML.
     """
     loader, top = compose(text)
@@ -142,6 +154,7 @@ def parse(text: str, name: str, schema: Mapping[str, Any]) -> Any:
             continue
         seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
+            node.value = joined(node.value)
             settle(node, schemas, name)
         elif isinstance(node, yaml.SequenceNode):
             waiting += [(value, below(schemas, None)) for value in node.value]
@@ -150,7 +163,18 @@ def parse(text: str, name: str, schema: Mapping[str, Any]) -> Any:
             either: Mapping[str, Any] = {"anyOf": schemas, "items": {"anyOf": schemas}}
             for key, value in node.value:
                 waiting.append((value, [either] if key.tag == f"{TAG}merge" else below(schemas, key.value)))
-    return loader.construct_document(top) if top else None
+    try:
+        found = loader.construct_document(top) if top else None
+        json.dumps(found, ensure_ascii=False).encode()  # the form in which jobs get their settings
+    except (KeyError, TypeError, ValueError) as error:  # KeyError: of `!!bool maybe`
+        what = "texts, numbers, true, false, null, lists and dictionaries, none inside itself"
+        raise UserError(f"{name}: not a configuration: {first_line(error)}; it may hold {what}") from None
+    return found
+
+
+def joined(text: str) -> str:
+    """The text with each pair of surrogates as one character: JSON writes an emoji as two ``\\u``."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 TAG = "tag:yaml.org,2002:"
@@ -193,13 +217,25 @@ def compose(text: str) -> tuple[yaml.SafeLoader, yaml.Node | None]:
 
     A text that the C library refuses is read again in Python, whose messages say more.
     """
+    # Between values, a tab is a blank to JSON and to libyaml, but an error to PyYAML and so to Snakemake.
+    if "\t" in text and is_json(text):
+        text = text.replace("\t", " ")
     # libyaml recurses without a limit, so a text nested some thousand levels deep would crash the interpreter.
-    if max(map(text.count, "[{-?")) < 3000:
+    if "\t" not in text and max(map(text.count, "[{-?")) < 3000:
         with suppress(yaml.YAMLError):
             fast = FastLoader(text)
             return fast, fast.get_single_node()
     loader = Loader(text)
     return loader, loader.get_single_node()
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is JSON, which Snakemake reads as such."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def settle_names(node: yaml.MappingNode, name: str) -> None:
@@ -213,6 +249,7 @@ def settle_names(node: yaml.MappingNode, name: str) -> None:
         if not isinstance(key, yaml.ScalarNode) or key.tag == f"{TAG}null":
             shown = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
             raise UserError(f"{name}: line {line}: key {shown}: {not_a_name(shown)}")
+        key.value = joined(key.value)
         if key.value in lines:
             both = f"in lines {lines[key.value]} and {line}" if lines[key.value] != line else f"in line {line}"
             raise UserError(f"{name}: key '{key.value}' stands twice, {both}; put both into one")
@@ -549,8 +586,11 @@ def check(value: Any, schema: dict[str, Any], where: str) -> None:
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     faults = Draft202012Validator({**schema, "$defs": config_schema()["$defs"]}).iter_errors(value)
-    first = min(faults, key=lambda fault: (len(fault.absolute_path), str(fault.absolute_path)), default=None)
-    if first:
+
+    def rank(fault: ValidationError) -> tuple[int, str, bool]:
+        return len(fault.absolute_path), str(fault.absolute_path), fault.validator != "type"
+
+    if first := min(faults, key=rank, default=None):
         raise UserError(f"{where}: {explain(first)}")
 
 
@@ -609,12 +649,32 @@ def all_weights(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return bases | {f"screen.models.{name}": model for name, model in config["screen"]["models"].items()}
 
 
+TAKEN = {  # by the files of other rules in the same folder of results
+    "pools": r"merged|leaks",
+    "subsets": r"domains",
+    "distill": r".*\.(questions|dropped|differing)",
+    "screen.models": r"hard",
+    "screen.providers": r"hard",
+}
+"""Names that no pool, set, … may have."""
+
+
+def check_taken(config: dict[str, Any]) -> None:
+    """Check that no name makes a file that another rule makes."""
+    for key, names in TAKEN.items():
+        part = functools.reduce(lambda part, name: part[name], key.split("."), config)
+        for name in part:
+            if re.fullmatch(names, name):
+                raise UserError(f"{key}.{name}: the name is taken by a file of the results; give it another one")
+
+
 def check_names(config: dict[str, Any]) -> None:
     """Check that every name refers to something that the configuration has.
 
     Raises:
         UserError: gives the key, what was found, and the nearest name.
     """
+    check_taken(config)
     check_weights(config)
     check_sources(config)
     check_published(config)
@@ -645,7 +705,7 @@ def check_screen(config: dict[str, Any]) -> None:
     """Check that there is a screening model or provider, and that no two of them share a name (3.1)."""
     screen = config["screen"]
     for name in screen["providers"]:
-        if name in screen["models"] or name == "hard":
+        if name in screen["models"]:
             raise UserError(f"screen.providers.{name}: the name is taken; give it another one")
     if not (screen["models"] or screen["providers"]):
         none = "there is none, and none in screen.providers"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.counts import published_counts
-from m1.core.errors import UserError
-from m1.core.places import source_file
+from m1.core.errors import UserError, printable
+from m1.core.places import source_file, unreadable
 from m1.report.settings import (
     LARGEST,
     AccuracyRow,
@@ -120,20 +120,31 @@ class ReportRules:
     # Two runs side by side
 
     def files_of_run(self, side: str) -> Callable[[Wildcards], list[str]]:
-        """An input function for ``report_compare_runs``: the existing files of one of its runs (``side`` is a or b)."""
+        """An input function for ``report_compare_runs``: the existing files of one of its runs (``side`` is a or b).
+
+        Raises:
+            SystemExit: the function raises it where :meth:`named_run` refuses a name. Snakemake ignores other
+                exceptions of input functions of finished steps.
+        """
 
         def files(wildcards: Wildcards) -> list[str]:
             own, other = (wildcards[one] for one in ("ab" if side == "a" else "ba"))
-            return _files_beside(*(Path(self.named_run(name)) for name in (own, other)))
+            try:
+                folders = [Path(self.named_run(name)) for name in (own, other)]
+            except UserError as error:
+                raise SystemExit(printable(f"error: {error}")) from None
+            return _files_beside(*folders)
 
         return files
 
     def named_run(self, name: str) -> str:
-        """The folder of a run in ``runs``; raises a :class:`UserError` if there is no run of that name."""
+        """The folder of a run in ``runs``; raises a :class:`UserError` if there is no such run, or no such folder."""
         runs: dict[str, str] = self.run.config["runs"]
         if name not in runs:
             known = f"known are {', '.join(runs)}" if runs else "none is known; name folders of results there"
             raise UserError(f"runs: there is no '{name}'; {known}")
+        if fault := unreadable(runs[name], folder=True):
+            raise UserError(f"runs.{name}: {runs[name]}: {fault}; name the folder of a run's results")
         return runs[name]
 
     def named_runs(self, wildcards: Wildcards) -> str:
