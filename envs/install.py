@@ -187,8 +187,10 @@ def main() -> None:
             lock(file, options.folder)
             if not os.path.exists(ready) or not os.path.samestat(os.stat(ready), os.fstat(file.fileno())):
                 continue  # another process removed the file while this one waited for its lock
-            if options.remove:  # of a link, only the link: the environment that it leads to may serve other clones
-                return (os.remove if os.path.islink(options.folder) else shutil.rmtree)(options.folder)
+            if options.remove and os.path.islink(options.folder):
+                return os.remove(options.folder)  # what it leads to may serve other clones
+            if options.remove:
+                return shutil.rmtree(options.folder)
             environment = Environment(options)  # read again: another installation may have renewed it meanwhile
             return None if environment.fits else environment.install(file)
 
