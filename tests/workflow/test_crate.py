@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1.commands.crate import PINS
+from m1.commands.crate import ADOPTED, PINS
+from m1.core.files import adopt
 from programs import run
 from project import REPOSITORY, SHORT, Project
 
@@ -33,7 +34,7 @@ def validate(crate: Path) -> list[str]:
 
 def run_crate(project: Project, *flags: str) -> tuple[int, str]:
     """Exit code, and what was said."""
-    for name in (*PINS, "README.md"):
+    for name in (*PINS, "README.md", "CITATION.cff", "LICENSE"):
         shutil.copy2(REPOSITORY / name, project.folder)
     return run(["m1", "crate", "--configfile", SHORT, *flags], project.folder, project.environment())
 
@@ -52,24 +53,28 @@ def test_the_crate_of_a_finished_run(complete: Project, tmp_path: Path) -> None:
     packed, entities = make_crate(project)
     names = set(packed.namelist())
     assert {"configuration.json", "constraints.txt", "workflow/Snakefile", "envs/train.yaml"} <= names
+    assert {"resources/paper/claims.csv", "LICENSE"} <= names
     kept = {"table1.csv", "figure1.pdf", "report.html", "infer/small/predictions.parquet", "select/m1k.json"}
     assert {f"results/{name}" for name in kept} <= names
     assert not [name for name in names if name.endswith((".safetensors", ".jsonl"))]
 
-    for name in names - {"ro-crate-metadata.json", "configuration.json", "workflow/Snakefile"}:
+    for name in names - {"ro-crate-metadata.json"}:
         assert entities[name]["identifier"] == f"sha256:{hashlib.sha256(packed.read(name)).hexdigest()}"
-    commit = json.loads(packed.read("results/train/m1-small-1k/manifest.json"))["made_by"]["commit"]
-    assert entities["workflow/Snakefile"]["version"] == str(commit)
-    inputs = {one["name"]: one["value"] for name, one in entities.items() if name.startswith("#input-")}
-    (qualifiers,) = (value for name, value in inputs.items() if name.endswith("resources/mesh/qualifiers.csv"))
+    made_by = json.loads(packed.read("results/train/m1-small-1k/manifest.json"))["made_by"]
+    edits = " with edits" if made_by["dirty"] else ""
+    assert entities["workflow/Snakefile"]["version"] == (made_by["commit"] or "unknown") + edits
+    assert {"@id": "resources/mesh/qualifiers.csv"} in entities["#run"]["object"]
+    assert entities["./"]["datePublished"] == entities["#run"]["endTime"]
     with (project.path("results/short/claims.csv")).open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             claim = entities[f"#claim-{row['id']}"]
             verdicts = f"by the paper's tables: {row['tables_verdict']}; by this run: {row['verdict']}"
             assert (claim["text"], claim["description"]) == (row["words"], verdicts)
-    assert qualifiers.startswith("sha256:")
 
     assert validate(project.path("crate.zip")) == ["passed"]
+    before = project.path("crate.zip").read_bytes()
+    make_crate(project)
+    assert project.path("crate.zip").read_bytes() == before, "the same run gives the same bytes"
     (project.folder / "published.yaml").write_text("published: {checkpoints: {m1-small-1k: m1_7b_1k}}\n")
     taken = make_crate(project, "published.yaml")[1]["#published-checkpoints"]
     assert (taken["name"], json.loads(taken["value"])) == ("checkpoints", {"m1-small-1k": "m1_7b_1k"})
@@ -90,6 +95,25 @@ def test_the_validator_finds_what_is_wrong(complete: Project, tmp_path: Path) ->
         json.dumps({"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": list(entities.values())})
     )
     assert validate(tmp_path / "crate")[-1] == "failed"
+
+
+@pytest.mark.slow
+def test_results_that_are_not_what_the_run_made(complete: Project, tmp_path: Path) -> None:
+    """A table that was edited and then adopted; a figure that is missing."""
+    project = complete.copy(tmp_path / "project")
+    table = project.path("results/short/table3.csv")
+    table.write_text(table.read_text() + "more\n")
+    code, said = run_crate(project)
+    assert code == 1
+    assert "table3.csv: changed or damaged since it was written" in said
+    assert not project.path("crate.zip").exists()
+    adopt(project.path("results/short"))
+    _, entities = make_crate(project)
+    assert [name for name, one in entities.items() if one.get("description") == ADOPTED] == ["results/table3.csv"]
+    project.path("results/short/figure1.pdf").unlink()
+    code, said = run_crate(project)
+    assert code == 1
+    assert "figure1.pdf: not there, so this run is not finished" in said
 
 
 def test_an_unfinished_run_has_no_crate(project: Project) -> None:

@@ -1,13 +1,14 @@
 """Pack a finished run into a Workflow Run RO-Crate (make crate): an archive with metadata that repositories and
 reviewers' programs can read (profile: https://w3id.org/ro/wfrun/workflow/0.5).
 
-The crate holds the configuration, the workflow with its commit, the pins of the environments, the results (tables,
-figures, the page, manifests, predictions) with their SHA-256, the claims with their verdicts, and a list of what was
-taken as published. Other inputs are named with the SHA-256 that the manifests recorded. Data sets and models are in the
-crate only with --whole.
+The crate holds the configuration, the workflow with its commit, its resources and the pins of the environments, the
+results (tables, figures, the page, manifests, predictions), the claims with their verdicts, and a list of what was
+taken as published. Each file has its SHA-256. Other inputs are named with the SHA-256 that the manifests recorded. Data
+sets and models are in the crate only with --whole. The same results give the same bytes.
 """
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,13 +16,13 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from m1.commands import add_configfile
 from m1.core.errors import UserError
-from m1.core.files import read_json, replacing, sha256_file
+from m1.core.files import check_output, read_json, replacing, sha256_file
 from m1.core.places import SOURCE
 from m1.core.progress import say
+from m1.report.files import read_csv
+from m1.report.settings import Shown
 from m1.wiring import config
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ PROFILES = {
 }
 SMALL = ("*.csv", "*.pdf", "*.html", "*.json", "select/*.json", "train/*/manifest.json", "infer/**/*", "score/*")
 """The results in a crate without ``--whole``; the manifests of all other steps are added."""
-PINS = ("requirements.txt", "constraints.txt", "pyproject.toml", "CITATION.cff", "LICENSE")
+CODE = ("workflow/**/*", "resources/**/*", "envs/*.yaml", "README.md", "CITATION.cff", "LICENSE")
+PINS = ("requirements.txt", "constraints.txt", "pyproject.toml")
+ABOUT = (
+    "Results, configuration and code of a run of the reproduction of m1 by Snakemake. The licence is the code's. What "
+    "the results quote of questions, traces and models is under the terms of their sources, which README.md names."
+)
 FORMATS = {
     ".csv": "text/csv",
     ".html": "text/html",
@@ -46,6 +52,8 @@ FORMATS = {
     ".pdf": "application/pdf",
     ".png": "image/png",
 }
+ADOPTED = "Changed after the run had made it, and taken as it is (make adopt)"
+CLAIM = ("id", "words", "tables_verdict", "verdict")
 KINDS = {".csv": "tables", ".pdf": "figures", ".html": "pages", ".json": "manifests", ".parquet": "records"}
 
 
@@ -66,11 +74,11 @@ class Crate:
             if isinstance(found, dict) and "made_by" in found:
                 yield path, found
 
-    def file(self, source: Path, name: str | None = None, **properties: Any) -> Any:
+    def file(self, source: Path, name: str, **properties: Any) -> Any:
         """Add a file to the crate, with its SHA-256."""
-        found = {"name": name or source.name, "identifier": f"sha256:{sha256_file(source)}"}
+        found = {"name": name, "identifier": f"sha256:{sha256_file(source)}"}
         found |= {"encodingFormat": FORMATS.get(source.suffix, "text/plain"), **properties}
-        return self.crate.add_file(source, name or str(source), properties=found, record_size=True)
+        return self.crate.add_file(source, name, properties=found, record_size=True)
 
     def entity(self, number: str, kind: str, **properties: Any) -> "ContextEntity":
         """Add a description of something that is not in the crate."""
@@ -84,36 +92,47 @@ class Crate:
 
     def workflow(self) -> Any:
         """Add the workflow: its source, commit and environments."""
-        commits = sorted({f"{one['made_by']['commit']}" for one in self.manifests.values()})
-        packages = {k: v for one in self.manifests.values() for k, v in one["made_by"]["packages"].items()}
-        root = SOURCE / "workflow"
-        for path in sorted(root.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts and path != root / "Snakefile":
-                self.file(path, f"workflow/{path.relative_to(root)}")
-        for name in (*PINS, *(f"envs/{path.name}" for path in sorted((SOURCE / "envs").glob("*.yaml")))):
-            self.file(SOURCE / name, name)
+        made_by = [one["made_by"] for one in self.manifests.values()]
+        commits = {(one["commit"] or "unknown") + (" with edits" if one["dirty"] else "") for one in made_by}
+        packages = sorted({(name, version) for one in made_by for name, version in one["packages"].items()})
+        snakefile = SOURCE / "workflow/Snakefile"
+        code = {path for pattern in (*CODE, *PINS) for path in SOURCE.glob(pattern)} - {snakefile}
+        for path in sorted(code):
+            if path.is_file() and "__pycache__" not in path.parts:
+                self.file(path, str(path.relative_to(SOURCE)))
+        self.crate.get("README.md")["about"] = self.crate.root_dataset
         needed = [
             self.entity(f"pkg:pypi/{name}@{version}", "SoftwareApplication", name=name, softwareVersion=version)
-            for name, version in sorted(packages.items())
+            for name, version in packages
         ]
+        properties = {"identifier": f"sha256:{sha256_file(snakefile)}", "encodingFormat": "text/plain", "name": "m1"}
         main = self.crate.add_workflow(
-            root / "Snakefile", "workflow/Snakefile", main=True, lang="snakemake", lang_version=packages["snakemake"]
+            snakefile,
+            "workflow/Snakefile",
+            main=True,
+            lang="snakemake",
+            lang_version=dict(packages)["snakemake"],
+            properties=properties | {"version": ", ".join(sorted(commits))},
+            record_size=True,
         )
         main.append_to("softwareRequirements", needed)
-        main["name"], main["version"], main["encodingFormat"] = "m1", ", ".join(commits), "text/plain"
         main["conformsTo"] = {"@id": "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"}
-        self.file(SOURCE / "README.md", "README.md", about=self.crate.root_dataset)
         return main
 
     def inputs(self) -> None:
         """Add the configuration, the inputs that no step of this run made, and what was taken as published."""
-        text = StringIO(json.dumps(self.config, indent=2, ensure_ascii=False))
+        text = json.dumps(self.config, indent=2, ensure_ascii=False)
         properties = {"name": "configuration", "encodingFormat": FORMATS[".json"]}
-        self.use("configuration", self.crate.add_file(text, "configuration.json", properties=properties))
+        properties["identifier"] = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        self.use("configuration", self.crate.add_file(StringIO(text), "configuration.json", properties=properties))
+        code = {(Path(one.id).name, one.get("identifier")): one for one in self.crate.data_entities}
         named = [(one["path"], one["sha256"]) for made in self.manifests.values() for one in made["inputs"].values()]
         for path, sha256 in dict.fromkeys(named):
-            if not Path(path).is_relative_to(self.results):
-                properties = {"name": path, "value": f"sha256:{sha256}"}
+            value = f"sha256:{sha256}"
+            if resource := code.get((Path(path).name, value)):
+                self.use("resources", resource)
+            elif not Path(path).is_relative_to(self.results):
+                properties = {"name": path, "value": value}
                 self.use("inputs", self.entity(f"#input-{sha256}-{Path(path).name}", "PropertyValue", **properties))
         for kind, entries in self.config["published"].items():
             if entries:
@@ -124,11 +143,16 @@ class Crate:
         """Add the results, by their kind, and the claims."""
         patterns = ("**/*",) if everything else SMALL
         found = {path for pattern in patterns for path in self.results.glob(pattern) if path.is_file()}
+        adopted = {path.parent / name for path, one in self.manifests.items() for name in one.get("adopted", [])}
         for path in sorted(found | set(self.manifests)):
-            inside = f"results/{path.relative_to(self.results)}"
-            self.use(KINDS.get(path.suffix, "others"), self.file(path, inside), made=True)
+            if path.name.startswith("."):  # left by a writer that was killed
+                continue
+            check_output(path)
+            properties = {"description": ADOPTED} if path in adopted else {}
+            file = self.file(path, f"results/{path.relative_to(self.results)}", **properties)
+            self.use(KINDS.get(path.suffix, "others"), file, made=True)
         table = self.crate.get("results/claims.csv")
-        for claim in pd.read_csv(self.results / "claims.csv", keep_default_na=False).to_dict("records"):
+        for claim in read_csv(self.results / "claims.csv", CLAIM, text=True).to_dict("records"):
             says = f"by the paper's tables: {claim['tables_verdict']}; by this run: {claim['verdict']}"
             entity = self.entity(f"#claim-{claim['id']}", "Claim", name=str(claim["id"]), text=claim["words"])
             entity["description"] = says
@@ -144,7 +168,7 @@ class Crate:
         action["instrument"] = workflow
         action["actionStatus"] = "http://schema.org/CompletedActionStatus"
         action["description"] = f"Snakemake made {self.results} by the configuration in configuration.json"
-        self.crate.root_dataset["mentions"] = action
+        self.crate.root_dataset["mentions"], self.crate.root_dataset["datePublished"] = action, action["endTime"]
         for name, (made, entities) in self.parameters.items():
             kind = "PropertyValue" if name in ("inputs", "published") else "File"
             parameter = self.entity(f"#parameter-{name}", "FormalParameter", name=name, additionalType=kind)
@@ -159,12 +183,20 @@ class Crate:
         """Describe the crate as a whole: name, licence and profiles."""
         root = self.crate.root_dataset
         root["name"] = f"m1, reproduced: {self.results}"
-        root["description"] = "Results, configuration and code of a run of the reproduction of m1 by Snakemake"
+        root["description"] = ABOUT
         root["license"] = self.entity("https://spdx.org/licenses/MIT", "CreativeWork", name="MIT License")
         root["conformsTo"] = [
             self.entity(url, "CreativeWork", name=name, version=url.rpartition("/")[2])
             for url, name in PROFILES.items()
         ]
+
+
+def shown_files(results: Path) -> Iterator[Path]:
+    """What the report of a run shows; ``shown.json``, which names it, first."""
+    yield results / "shown.json"
+    shown = Shown.load(results / "shown.json")
+    tables, figures = ([f"{name}.csv" for name in shown.page_tables], [f"{name}.pdf" for name in shown.page_figures])
+    yield from (results / name for name in ["claims.csv", "report.html", *tables, *figures])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -178,10 +210,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     whole = config.load(options.configfile)
     results = Path(whole["pathvars"]["results"])
-    if lacking := [name for name in ("shown.json", "claims.csv", "report.html") if not (results / name).exists()]:
-        raise UserError(
-            f"{results / lacking[0]}: not there, so this run is not finished; finish it, then make its crate"
-        )
+    if lacking := [path for path in shown_files(results) if not path.exists()]:
+        raise UserError(f"{lacking[0]}: not there, so this run is not finished; finish it, then make its crate")
     crate = Crate(whole)
     workflow = crate.workflow()
     crate.inputs()
