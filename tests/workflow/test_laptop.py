@@ -147,7 +147,7 @@ def test_a_larger_base_is_the_line_that_the_overlay_names(hub: Hub, project: Pro
     (project.folder / "larger.yaml").write_text(f"bases: {{135m: {{hub: {base}}}}}\n", encoding="utf-8")
     said = command(project, "doctor", overlays=larger)
     assert f"{base} at main" in said
-    size = {"360M": 8, "0.5B": 11}[base.split("-")[1]]
+    size = {"360M": 9, "0.5B": 12}[base.split("-")[1]]
     assert f"m1-135m wants {size} GB or more on the CPU" in said
     code, said = project.run("--dry-run", "all", overlays=larger)
     assert code == 0, said[-4000:]

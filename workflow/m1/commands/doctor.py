@@ -39,7 +39,7 @@ HELD = {"float32": 4, "bfloat16": 2}
 # This looks for SGLang without importing it, which would take long.
 FIND_SGLANG = "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"
 UNFINISHED = "an installation has begun\n"  # in `.venv/.ready`, as envs/install.py writes it
-PROCESS_GB = 1.0  # memory of a process on the CPU, without its model
+PROCESS_GB = 2.0  # memory of a process on the CPU beside weights; SmolLM2-135M's training has held 4.6 GB in all
 ROOM = 1.3  # factor on the memory of weights, which leaves little room for activations and key-value cache
 
 
