@@ -30,6 +30,9 @@ class Characters:
     def added_tokens_decoder(self) -> dict[int, AddedToken]:
         return {token: AddedToken(name, special=True) for name, token in SPECIAL.items()}
 
+    def get_chat_template(self) -> str:
+        return self.chat_template
+
     def apply_chat_template(self, messages: list[dict[str, str]], add_generation_prompt: bool, **_: Any) -> str:
         turns = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in messages)
         return turns + ("<|im_start|>assistant\n" if add_generation_prompt else "")

@@ -106,7 +106,7 @@ def test_results_that_are_not_what_the_run_made(complete: Project, tmp_path: Pat
     code, said = run_crate(project)
     assert code == 1
     assert "table3.csv: changed or damaged since it was written" in said
-    assert not project.path("crate.zip").exists()
+    assert not (project.folder / "crate.zip").exists()
     adopt(project.path("results/short"))
     _, entities = make_crate(project)
     assert [name for name, one in entities.items() if one.get("description") == ADOPTED] == ["results/table3.csv"]
