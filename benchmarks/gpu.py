@@ -9,7 +9,8 @@ shapes of Qwen2.5, so nothing is downloaded. Training is :func:`m1.train.trainer
 benchmarks/train.py has them, generating is the engine of the package, and the sweep is m1.infer.sweep.
 
 Results are JSON lines in ``results.jsonl`` below ``--out``, what the programs say is in ``log.txt`` there, and the
-table for benchmarks/README.md, with the predictions beside, is printed at the end.
+table for benchmarks/README.md, with the predictions beside, is printed at the end. A profile says where the time of a
+training step and of a step of the engine goes; its tables of operations are in ``log.txt``.
 """
 
 from __future__ import annotations
@@ -91,21 +92,23 @@ class Task:
 
 TASKS = (
     Task("probe", seconds=40, predicted="750 to 800 TFLOP/s; 3.0 TB/s on an H100, 4.3 on an H200"),
-    Task("base", "", "7b", 8),
-    Task("train", "ours-2-ac", "7b", 8, predicted="40 to 45 % MFU (27,000 tokens/s); 44 GiB of states and some more"),
-    Task("train", "plain-1-ac", "7b", 8, predicted="within 10 % of ours-2-ac"),
-    Task("train", "ours-2", "7b", 8, predicted="1.3 times the tokens/s of ours-2-ac"),
-    Task("train", "ours-2-ac-fsdp", "7b", 8, 75, "losses within 0.02 of ours-2-ac, at its speed"),
     Task("base", "", "1.5b", 28),
-    Task("engine", "", "1.5b", 28, 100, "25 to 30 ms a step at 32 and 128 rows; floor 1 ms; most of 24 differ"),
-    Task("sweep", "", "1.5b", 28, 110, "at most 0.30 of the time of each setting anew"),
-    Task("base", "", "7b", 28),
-    Task("train", "ours-2-ac-lora", "7b", 28, 90, "9,000 to 13,000 tokens/s; 20 to 30 GiB"),
-    Task("engine", "", "7b", 28, 100, "25 to 30 ms a step at 32 rows, as for 1.5B; floor 5 ms; most of 24 differ"),
+    Task("profile", "engine", "1.5b", 28, 50, "GPU busy a tenth of the time: bound by launches"),
+    Task("base", "", "7b", 8),
+    Task("profile", "ours-2", "7b", 8, 80, "GPU busy nine tenths of the time, with bf16 matrix products"),
+    Task("train", "ours-2-ac", "7b", 8, 90, "40 to 45 % MFU (27,000 tokens/s); 44 GiB of states and some more"),
+    Task("train", "plain-1-ac", "7b", 8, 90, "within 10 % of ours-2-ac"),
+    Task("sweep", "", "1.5b", 28, 150, "at most 0.30 of the time of each setting anew"),
+    Task("engine", "", "1.5b", 28, 120, "25 to 30 ms a step at 32 and 128 rows; floor 1 ms; most of 24 differ"),
+    Task("train", "ours-2", "7b", 8, 90, "1.3 times the tokens/s of ours-2-ac"),
+    Task("train", "ours-2-ac-fsdp", "7b", 8, 120, "losses within 0.02 of ours-2-ac, at its speed"),
+    Task("base", "", "7b", 28, 90),
+    Task("train", "ours-2-ac-lora", "7b", 28, 120, "9,000 to 13,000 tokens/s; 20 to 30 GiB"),
+    Task("engine", "", "7b", 28, 120, "25 to 30 ms a step at 32 rows, as for 1.5B; floor 5 ms; most of 24 differ"),
     Task("base", "", "7b", 4),
-    Task("train", "ours-2-ac", "7b", 4, predicted="with 8 layers: 28 layers by extrapolation"),
-    Task("train", "ours-4-ac", "7b", 8, predicted="within 10 % of ours-2-ac"),
-    Task("train", "plain-1", "7b", 8, predicted="within 10 % of ours-2"),
+    Task("train", "ours-2-ac", "7b", 4, 90, "with 8 layers: 28 layers by extrapolation"),
+    Task("train", "ours-4-ac", "7b", 8, 90, "within 10 % of ours-2-ac"),
+    Task("train", "plain-1", "7b", 8, 90, "within 10 % of ours-2"),
 )
 """The most wanted first."""
 
@@ -138,13 +141,19 @@ def probe(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
         return (time.perf_counter() - started) / repeats
 
     one, other = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    small, zero = torch.zeros(16, device="cuda"), torch.zeros(16)
     source = torch.empty(2 << 30, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     flops = 2 * 8192**3 / seconds(lambda: one @ other) / 1e12
     copied = 2 * source.numel() / seconds(lambda: target.copy_(source)) / 1e12
+    launch = seconds(lambda: [small.add_(1) for _ in range(1000)]) * 1e3
+    answer = seconds(lambda: small.add_(1)[0].item()) * 1e6
+    on_cpu = seconds(lambda: [zero.add_(1) for _ in range(1000)]) * 1e3
     card, cuda = torch.cuda.get_device_name(), torch.version.cuda
-    text = f"{card}, CUDA {cuda}: {flops:.0f} TFLOP/s, {copied:.1f} TB/s; {said}"
-    yield {"card": card, "cuda": cuda, "versions": versions, "tflops": flops, "copy_tb_s": copied, "said": text}
+    text = f"{card}, CUDA {cuda}: {flops:.0f} TFLOP/s, {copied:.1f} TB/s; {launch:.1f} µs to launch a kernel, "
+    text += f"{answer:.0f} µs until a number is back, {on_cpu:.1f} µs for the same on the CPU; {said}"
+    host = {"launch_us": launch, "answer_us": answer, "cpu_us": on_cpu}
+    yield {"card": card, "cuda": cuda, "versions": versions, "tflops": flops, "copy_tb_s": copied, **host, "said": text}
 
 
 def base(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
@@ -197,6 +206,72 @@ def train(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
     said += f"{measured.padding:.0%}, losses {measured.losses[0]:.4f} to {measured.losses[-1]:.4f} ({measured.how})"
     figures = {"tokens_s": speed, "mfu": mfu, "gib": measured.memory, "padding": measured.padding}
     yield {**figures, "losses": measured.losses, "how": measured.how, "fits": True, **more, "said": said}
+
+
+def profile(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
+    """Where the time of a training step of four samples goes, or that of twelve steps of the engine with 32 rows."""
+    import torch
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as Profiler
+
+    on_gpu = torch.cuda.is_available()
+    profiler = Profiler(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])])
+    times: list[float] = []
+
+    def clock() -> None:
+        if on_gpu:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter())
+
+    if task.what == "engine":
+        from m1.engines.transformers import TransformersEngine
+
+        made = TransformersEngine(work / task.base, "float32" if tiny else "bfloat16", 4 if tiny else 32)
+        vocabulary = SHAPES["tiny" if tiny else task.shape]["vocab_size"]
+        generate(made, requests(8, 8, 8, vocabulary))  # kernels are loaded
+        with profiler:
+            clock()
+            generate(made, requests(made.batch, 12, 12, vocabulary))
+            clock()
+    else:
+        from transformers import TrainerCallback
+
+        class OneStep(TrainerCallback):
+            """Profiles the third step."""
+
+            def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                if state.global_step == 2:
+                    profiler.start()
+                    clock()
+
+            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                if state.global_step == 3:
+                    clock()
+                    profiler.stop()
+
+        kind, per_device, *words = task.what.split("-")
+        recipe = config.load([ROOT / "config/paper.yaml"])["recipes"]["m1-7b-23k"]
+        samples = {"number": 12, "mean": 120 if tiny else 1350, "spread": 0.5, "vocabulary": 1000}
+        variant = trainings.Variant(task.what, kind == "ours", int(per_device), "ac" in words)
+        settings = {**recipe["sft"], "epochs": 1, "batch_size": 4}
+        trainings.measure(variant, work / task.base, samples, settings, recipe["train"], callbacks=[OneStep()])
+    found, wall = profiler.key_averages(), times[1] - times[0]
+    for order in ("self_device_time_total", "self_cpu_time_total"):
+        print(found.table(sort_by=order, row_limit=40, max_name_column_width=90), flush=True)
+    # An operation is charged with the time of the kernels that it launches, too, so only kernels are counted.
+    kind, time_of = (DeviceType.CUDA, "device") if on_gpu else (DeviceType.CPU, "cpu")
+    shares = {
+        row.key[:60]: getattr(row, f"self_{time_of}_time_total") / 1e6 / wall
+        for row in found
+        if row.device_type == kind
+    }
+    most = sorted(shares.items(), key=lambda share: share[1], reverse=True)[:4]
+    launches = sum(row.count for row in found if "LaunchKernel" in row.key)
+    where, busy = "GPU" if on_gpu else "CPU", sum(shares.values())
+    said = f"{1e3 * wall:.0f} ms, {where} busy {busy:.0%}, {launches:,} launches; most in "
+    said += ", ".join(f"`{name}` {share:.0%}" for name, share in most)
+    yield {"wall": wall, "busy": busy, "launches": launches, "most": most, "said": said}
 
 
 LORA = {"r": 16, "alpha": 32, "dropout": 0.0, "targets": None, "base_dtype": "bfloat16"}
@@ -409,7 +484,7 @@ def make_world(folder: Path, number: int) -> list[Any]:
 
 
 SECTIONS: dict[str, Callable[[Task, Path, bool], Iterator[Row]]] = {
-    "probe": probe, "base": base, "train": train, "engine": engine, "sweep": sweep,
+    "probe": probe, "base": base, "profile": profile, "train": train, "engine": engine, "sweep": sweep,
 }  # fmt: skip
 
 

@@ -222,8 +222,11 @@ def measure(
     settings: Mapping[str, Any],
     placement: Mapping[str, Any],
     after: Callable[[Any], None] = lambda trainer: None,
+    callbacks: Sequence[Any] = (),
 ) -> Measured | None:
     """Train once; None where the memory of the card is too small. In a process of its own: see :func:`apart`.
+
+    Nothing is saved: the workflow's checkpoint after the last step takes minutes on a slow disk, and is not measured.
 
     Args:
         base: folder of the model.
@@ -231,6 +234,7 @@ def measure(
         settings: a recipe's ``sft``.
         placement: a recipe's ``train``.
         after: called with the trainer when all is measured.
+        callbacks: further ones of the trainer.
     """
     import torch
     from m1.train import trainer as training
@@ -251,10 +255,12 @@ def measure(
     clock = Clock()
 
     class Timed(training.Trainer):
-        """trl's trainer with our order and the clock."""
+        """trl's trainer with our order and the clock, and without checkpoints."""
 
         def train(self, *arguments: Any, **named: Any) -> Any:
-            self.add_callback(clock)
+            self.remove_callback(training.CheckpointCallback)
+            for callback in (clock, *callbacks):
+                self.add_callback(callback)
             return super().train(*arguments, **named)
 
     settings = {**settings, "group_by_length": variant.grouped}

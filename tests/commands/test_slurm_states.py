@@ -3,6 +3,7 @@ On a real SLURM: tests/workflow/test_slurm_stops.py."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from contextlib import chdir
 from pathlib import Path
@@ -191,6 +192,26 @@ def test_what_slurm_cannot_accept_now_is_submitted_later(
     assert capsys.readouterr().out == (
         "[launch] SLURM takes no job at present (sbatch: error: QOSMaxSubmitJobPerUserLimit); tried again every 0.1 s\n"
     ), "once in ten minutes"
+
+
+def test_what_slurm_has_accepted_all_the_same_is_not_submitted_again(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "AGAIN", 0.1)
+    jobs = ("6 rule_train_wildcards_other", "7 rule_train_wildcards_m1 a", "8 rule_train_wildcards_m1 a")
+    answer = f"printf '%s\\n' {shlex.join(jobs)}"
+    add(programs, "squeue", f"[ -e asked ] && {answer} || {{ : >asked; exit 1; }}")  # at first, it does not answer
+    slurm.teach_executor()
+    executor = Executor("squeue")
+    call = "sbatch --output '/a b/%j.log' --comment 'rule_train_wildcards_m1 a' --wrap=\"it's\""
+    said = f"The error message was '{REFUSALS[3]}'.\n    sbatch call:\n        {call}\n"
+    with chdir(programs):
+        for number in ("7", "8"):
+            executor._report_job_error_threadsafe(SubmittedJobInfo("m1"), said)  # type: ignore[arg-type]
+            assert executor.reports[number] == f"submitted, /a b/{number}.log", "7 is an earlier attempt by then"
+        assert not executor.submitted
+        executor._report_job_error_threadsafe(SubmittedJobInfo("m1"), said)  # type: ignore[arg-type]
+        assert executor.submissions.acquire(timeout=30)
 
 
 @pytest.mark.parametrize("refusal", ["Invalid account", "Requested time limit is invalid", "invalid partition"])

@@ -15,7 +15,9 @@ import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 TAUGHT: dict[Any, tuple[str, ...]] = {plugin: ("query_job_status", "get_min_job_age", "is_query_tool_available")}
-TAUGHT[plugin.Executor] = ("check_active_jobs", "_report_job_error_threadsafe", "cancel_jobs")
+TAUGHT[plugin.Executor] = (
+    "check_active_jobs", "_report_job_error_threadsafe", "_report_job_submission_threadsafe", "cancel_jobs"
+)  # fmt: skip
 """What ``slurm.teach_executor`` replaces."""
 
 
@@ -49,6 +51,9 @@ class Executor(plugin.Executor):
 
     def report_job_error(self, job_info: SubmittedJobInfo, msg: str | None = None, **more: Any) -> None:
         self.reports[job_info.external_jobid] = msg or ""
+
+    def report_job_submission(self, job_info: SubmittedJobInfo, **more: Any) -> None:
+        self.reports[job_info.external_jobid] = f"submitted, {job_info.aux['slurm_logfile']}"  # type: ignore[index]
 
     def run_job(self, job: Any) -> None:
         self.submitted.append(job)

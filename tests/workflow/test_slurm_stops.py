@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
+import signal
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -213,45 +214,61 @@ rule make:
 """
 
 
-def test_what_slurm_does_not_accept_now_is_submitted_later(slurm: dict[str, str], tmp_path: Path) -> None:
-    """A limit on a user's jobs, and a controller that is away for longer than ``sbatch`` waits."""
-    if not slurm_cluster.accounts():
-        pytest.skip("no accounting here; Debian: apt-get install slurmdbd mariadb-server")
+@pytest.fixture
+def four_jobs(slurm: dict[str, str], tmp_path: Path) -> Cluster:
+    """A project of four short jobs, which are submitted when there is a file ``may-go``."""
     project = Project.of_repository(tmp_path / "project")
     (project.folder / "Snakefile").write_text(SNAKEFILE)
-    cluster = Cluster(project, slurm)
+    return Cluster(project, slurm)
 
-    def limit(jobs: int) -> None:
-        cluster.ask("sacctmgr", "-i", "modify", "qos", "normal", "set", f"MaxSubmitJobsPerUser={jobs}")
 
-    def refused(why: str) -> bool:
-        return bool(re.search(rf"SLURM takes no job at present \(.*{why}", cluster.said.read_text()))
+def refused(cluster: Cluster, why: str) -> bool:
+    """Whether the run has said that SLURM takes no job at present, for a reason."""
+    return bool(re.search(rf"SLURM takes no job at present \(.*(?i:{why})", cluster.said.read_text()))
 
-    may_go = project.folder / "may-go"
-    may_go.touch()
-    limit(2)
-    try:
-        process = cluster.start("all")
-        cluster.wait(lambda: refused("QOSMaxSubmitJobPerUserLimit"), process)
-    finally:
-        limit(-1)
+
+def check_four(cluster: Cluster, process: subprocess.Popen[bytes]) -> None:
+    """The run ends well, and each of the four jobs ran once."""
     assert process.wait(timeout=PATIENCE) == 0, cluster.said.read_text()
     assert [job["JobState"] for job in cluster.jobs()] == ["COMPLETED"] * 4, "each is submitted once"
-
-    may_go.unlink()
-    (project.folder / "go").unlink()
-    shutil.rmtree(project.folder / "made")
-    process = cluster.start("all")
-    cluster.wait(lambda: "rule wait" in cluster.said.read_text(), process)
-    cluster.kill("slurmctld")  # before anything is submitted: a job that it had just accepted could be lost with it
-    try:
-        may_go.touch()
-        cluster.wait(lambda: refused("(?i:unable to contact|timed out|connection)"), process)
-    finally:
-        slurm_cluster.start(cluster.slurm)
-    assert process.wait(timeout=PATIENCE) == 0, cluster.said.read_text()
-    assert [job["JobState"] for job in cluster.jobs()] == ["COMPLETED"] * 8, "each is submitted once"
     assert "Error in rule" not in cluster.said.read_text()
+
+
+def test_more_jobs_than_slurm_accepts_are_submitted_later(four_jobs: Cluster) -> None:
+    if not slurm_cluster.accounts():
+        pytest.skip("no accounting here; Debian: apt-get install slurmdbd mariadb-server")
+
+    def limit(jobs: int) -> None:
+        four_jobs.ask("sacctmgr", "-i", "modify", "qos", "normal", "set", f"MaxSubmitJobsPerUser={jobs}")
+
+    (four_jobs.project.folder / "may-go").touch()
+    limit(2)
+    try:
+        process = four_jobs.start("all")
+        four_jobs.wait(lambda: refused(four_jobs, "QOSMaxSubmitJobPerUserLimit"), process)
+    finally:
+        limit(-1)
+    check_four(four_jobs, process)
+
+
+@pytest.mark.parametrize("how", ["killed", "slow"])
+def test_jobs_that_reach_no_controller_are_submitted_later(four_jobs: Cluster, how: str) -> None:
+    """A slow controller takes a job after ``sbatch`` has given it up.
+
+    One that is killed could lose what it has just taken, so it is killed before.
+    """
+    process = four_jobs.start("all")
+    four_jobs.wait(lambda: "rule wait" in four_jobs.said.read_text(), process)
+    four_jobs.kill("slurmctld", signals=signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+    try:
+        (four_jobs.project.folder / "may-go").touch()
+        four_jobs.wait(lambda: refused(four_jobs, "unable to contact|timed out|connection"), process)
+    finally:
+        if how == "killed":
+            slurm_cluster.start(four_jobs.slurm)
+        else:
+            four_jobs.kill("slurmctld", signals=signal.SIGCONT)
+    check_four(four_jobs, process)
 
 
 def test_ends_that_the_executor_does_not_know(

@@ -2,17 +2,21 @@
 
 By itself, it waits for ever for a job that somebody cancelled (``sacct`` says ``CANCELLED by 1000``), that was
 preempted or lost its node for good, or that SLURM has forgotten. It counts a job as failed that stopped within its
-grace time, or that SLURM cannot accept now. After several queries without an answer, it loses all of its jobs.
+grace time, or that SLURM cannot accept now, or accepts after ``sbatch`` has given up. After several queries without an
+answer, it loses all of its jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from m1.commands.doctor import TIMEOUT, ask
@@ -104,6 +108,22 @@ def _recorded_state(job: str) -> str:
     return "FAILED"
 
 
+def accepted_job(run: str, comment: str, known: Container[str]) -> str | None:
+    """Find a job that SLURM has accepted after ``sbatch`` had given up.
+
+    Args:
+        run: name of all jobs of the run.
+        comment: the executor's comment on this job.
+        known: numbers of the run's jobs that the executor knows; earlier attempts have the same comment.
+
+    Returns:
+        Its number; empty if there is no such job, and None if SLURM does not answer.
+    """
+    code, said, _ = ask("squeue", "--noheader", "--states=all", f"--name={run}", "--format=%i %k")
+    rows = [line.strip().partition(" ") for line in said.splitlines()]
+    return None if code else next((job for job, _, own in rows if own == comment and job not in known), "")
+
+
 def teach_executor() -> None:
     """Make Snakemake's SLURM executor read states by :func:`state_of`, and wait while SLURM does not answer.
 
@@ -111,13 +131,14 @@ def teach_executor() -> None:
     decides, and the executor asks often enough; ``sacct`` is only taken where accounting is on.
     """
     import snakemake_executor_plugin_slurm as plugin
+    from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
     cluster, executor, available = configuration(), plugin.Executor, plugin.is_query_tool_available
     query, check, cancel = plugin.query_job_status, executor.check_active_jobs, executor.cancel_jobs
-    report = executor._report_job_error_threadsafe
+    report, submitted = executor._report_job_error_threadsafe, executor._report_job_submission_threadsafe
     often = max(1, (seconds(cluster.get("MinJobAge", "")) or 300) // 3)
     accounting = cluster.get("AccountingStorageType") not in ("accounting_storage/none", "(null)", "")
-    waiting, away, told, stopped = set[str](), False, 0.0, threading.Event()
+    waiting, known, away, told, stopped = set[str](), set[str](), False, 0.0, threading.Event()
 
     async def known_states(command: str, logger: Any) -> tuple[dict[str, str], float]:
         nonlocal away
@@ -139,15 +160,28 @@ def teach_executor() -> None:
 
     def submit_later(self: Any, job: Any, msg: str) -> None:
         nonlocal told
-        refusal = LATER.search(msg.partition("sbatch call:")[0])
+        said, _, call = msg.partition("sbatch call:")
+        refusal = LATER.search(said)
         if not refusal:
             report(self, job, msg)
             return
         if not told or time.monotonic() - told > 600:
             told = time.monotonic()
             say("launch", f"SLURM takes no job at present ({refusal[0].strip()}); tried again every {AGAIN} s")
-        if not stopped.wait(AGAIN):
+        words = shlex.split(call.partition(" --wrap=")[0].partition("\n    sbatch script:")[0])
+        flags, taken = dict(pairwise(words)), None
+        while taken is None and not stopped.wait(AGAIN):
+            unsure = AWAY.search(refusal[0]) and "--comment" in flags
+            taken = accepted_job(self.run_uuid, flags["--comment"], known) if unsure else ""
+        if taken:
+            log = Path(flags["--output"].replace("%j", taken))
+            remember(self, SubmittedJobInfo(job.job, taken, {"slurm_logfile": log}))
+        elif taken is not None:
             self._job_submission_executor.submit(self.run_job, job.job)
+
+    def remember(self: Any, job: Any) -> None:
+        known.add(job.external_jobid)
+        submitted(self, job)
 
     def stop(self: Any, jobs: Sequence[Any]) -> None:
         stopped.set()
@@ -156,4 +190,4 @@ def teach_executor() -> None:
     plugin.query_job_status, plugin.get_min_job_age = known_states, lambda: sys.maxsize
     plugin.is_query_tool_available = lambda name: available(name) and (accounting or name != "sacct")
     executor.check_active_jobs, executor._report_job_error_threadsafe = check_often, submit_later
-    executor.cancel_jobs = stop
+    executor._report_job_submission_threadsafe, executor.cancel_jobs = remember, stop
