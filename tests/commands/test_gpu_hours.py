@@ -320,4 +320,4 @@ def test_a_finished_training_takes_the_place_of_the_model(tmp_path: Path) -> Non
     assert (resumed.tokens, resumed.basis) == (10**7, "measured, hours modelled")
     lines = "\n".join(table(make_plan(load([PAPER, tmp_path / "own.yaml"]))))
     assert "there; measured" in lines
-    assert "Modelled, not measured, to a factor of three" in lines
+    assert "Modelled, not measured: GPU-hours of an H100" in lines

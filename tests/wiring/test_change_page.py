@@ -11,7 +11,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from m1.core.errors import UserError
-from m1.wiring.config import check, load, merge
+from m1.wiring.check import check
+from m1.wiring.config import load, merge
 from m1.wiring.run import RESOURCES, Run
 from m1.wiring.schema import config_schema
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 from m1.core.errors import UserError
-from m1.wiring import config
+from m1.wiring import config, yaml_text
+from m1.wiring.check import check
 from m1.wiring.schema import config_schema
 
 ROOT = Path(__file__).parents[2]
@@ -717,7 +718,7 @@ def test_every_overlay_over_the_papers_configuration_is_correct(overlay: str) ->
 def test_every_default_of_the_schema_is_itself_allowed() -> None:
     """A default that the schema refuses would be found by nobody, because defaults are written in after the check."""
     complete = config.with_defaults(config.drop_nulls(DEFAULT), SCHEMA)
-    config.check(complete, SCHEMA, "configuration with defaults")
+    check(complete, SCHEMA, "configuration with defaults")
 
 
 @pytest.mark.parametrize(
@@ -958,7 +959,7 @@ FILES = sorted([*(ROOT / "config").rglob("*.yaml"), *(ROOT / "tests/configs").gl
 def test_what_is_in_the_repository_is_what_any_yaml_library_reads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by the slow reader: else a machine without the C library would run the costly steps again."""
     schema = SCHEMA["$defs"]["recipe"] if path.parent.name == "models" else SCHEMA
-    found = json.dumps(config.read_yaml(path, "", schema))
+    found = json.dumps(yaml_text.read_yaml(path, "", schema))
     assert found == json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")))
-    monkeypatch.setattr(config, "FastLoader", config.Loader)
-    assert json.dumps(config.read_yaml(path, "", schema)) == found
+    monkeypatch.setattr(yaml_text, "FastLoader", yaml_text.Loader)
+    assert json.dumps(yaml_text.read_yaml(path, "", schema)) == found

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from m1.core.prompts import evaluation_prompt
-from m1.wiring.config import check, load, merge, with_defaults
+from m1.wiring.check import check
+from m1.wiring.config import load, merge, with_defaults
 from m1.wiring.schema import config_schema
 
 ROOT = Path(__file__).parents[2]

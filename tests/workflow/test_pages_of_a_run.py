@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.wiring.config import check, config_schema, load
+from m1.wiring.check import check
+from m1.wiring.config import load
+from m1.wiring.schema import config_schema
 from project import REPOSITORY, Project
 
 PAPER = (REPOSITORY / "docs/paper.md").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from m1.commands.fit_table import table
 from m1.core.errors import UserError
 from m1.core.files import write_text
 from m1.core.places import locate, nearest_folder
-from m1.wiring.config import nearest
+from m1.wiring.check import nearest
 
 FILES = {
     "cards": ("config/paper.yaml",),

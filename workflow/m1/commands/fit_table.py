@@ -139,7 +139,7 @@ def source_lines(answer: Answer) -> list[str]:
     lines += [f"Paid for: traces of {one.name}, ${one.dollars:,.0f}." for one in choice.sources]
     if others := [part.model for part in choice.parts if part.released]:
         lines.append(f"Released by the authors, not computed here, so that no claim rests on it: {', '.join(others)}.")
-    basis = "measured by the run before" if answer.made.slower else "modelled, to a factor of three"
+    basis = "measured by the run before" if answer.made.slower else "modelled"
     told = f"{len(choice.told)} of {len(answer.telling.needs)} claims"
     told += f"; averages of Table 1 ± {answer.telling.widths[size]:.1f} points"
     return [*lines, f"Together: {choice.hours:.1f} h, ${choice.dollars:,.0f}, {choice.disk:,.0f} GB ({basis}); {told}."]

@@ -427,7 +427,8 @@ def note(found: Iterable[GpuStep], uncounted: Sequence[str], card: Card) -> str:
     """A note on the assumptions, and on the benchmarks whose size is not known (``uncounted``)."""
     thinking, answer = paper_length("thinking"), paper_length("answer")
     text = (
-        f"Modelled, not measured, to a factor of three: GPU-hours of {card.said} (`cluster.card`). Training computes "
+        f"Modelled, not measured: GPU-hours of {card.said} (`cluster.card`). On the one card that was tried, training "
+        "took seven times and generating four times as long (benchmarks/README.md, One card). Training computes "
         f"at {TRAINING:.0%} of its {card.operations / 1e12:.0f} TFLOP/s while it does not wait for the slowest "
         f"process. A step of generating reads the weights in {READING} times what {card.bandwidth / 1e12:g} TB/s "
         "allow, and the cache of each request; a "

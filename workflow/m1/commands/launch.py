@@ -32,7 +32,7 @@ from m1.core.errors import UserError, first_line
 from m1.core.files import adopt
 from m1.core.places import SOURCE, special_characters
 from m1.core.progress import say
-from m1.wiring import config
+from m1.wiring import config, yaml_text
 from m1.wiring.run import LocalSources
 
 NOTE = ".snakemake/m1-run.json"  # machine and process of the last run in a folder
@@ -199,7 +199,7 @@ def add_snakefile(arguments: Sequence[str]) -> list[str]:
 def check_profiles(parser: argparse.ArgumentParser) -> None:
     """Refuse a profile in which a key stands twice, because Snakemake silently takes the last one."""
     for file in getattr(parser, "_default_config_files", ()):
-        config.read_yaml(Path(file), file, {})
+        yaml_text.read_yaml(Path(file), file, {})
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:

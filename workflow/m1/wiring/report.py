@@ -20,7 +20,7 @@ from m1.report.settings import (
     Subset,
     files_to_compare,
 )
-from m1.wiring.config import all_weights
+from m1.wiring.check import all_weights
 from m1.wiring.run import NOWHERE, Run, Wildcards, trainings
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
