@@ -381,12 +381,14 @@ def test_the_page_s_situations_are_what_the_command_says(
     project = Project.of_repository(tmp_path)
     monkeypatch.chdir(project.folder)
     fit.main(words)
-    assert holds(printed, capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert holds(printed, said)
     made = (project.folder / "config/overlays/mine.yaml").read_text()
     assert holds(overlay, made)
     files = re.findall(r'make plan CONFIG="(.*)"', made)[0].split()
     limits = {name.lower(): float(value) for name, value in re.findall(r"(HOURS|DOLLARS)=(\d+)", given)}
     hours, dollars = spent(make_plan(load([*map(Path, files)])), 2 if "2x8x80" in given else 1)
     assert hours <= limits["hours"]
+    assert float(re.findall(r"Together: ([\d.]+) h", said)[0]) == pytest.approx(hours, rel=0.1, abs=0.1)
     assert dollars <= limits.get("dollars", 0.0)
     assert "infer_sweep" in project.dry_run("all", *files)

@@ -43,7 +43,7 @@ def test_trainings_take_what_the_paper_says(tmp_path: Path) -> None:
     trained = {name: found[f"train {name}"] for name in ("m1-7b-1k", "m1-7b-23k", "m1-32b-1k")}
     assert [work.gpus for work in trained.values()] == [8, 8, 16]
     assert all(
-        work.hours is not None and work.hours < limit for work, limit in zip(trained.values(), (0.1, 1, 4), strict=True)
+        work.hours is not None and work.hours < limit for work, limit in zip(trained.values(), (0.1, 2, 4), strict=True)
     )
     assert trained["m1-7b-23k"].tokens == pytest.approx(23_493 * 5 * (150 + 1382.6 + 194), rel=0.001)
 
@@ -231,7 +231,7 @@ def test_a_step_in_process_takes_as_long_as_the_calls_of_its_kernels() -> None:
     serve = {"engine": "transformers", "batch": 32, "shards": 1, "options": {}}
     prompts = 1000 * 150 * 2 * 7e9 / 0.3 / 989e12
     assert generation_hours(asked, 7e9, serve, H100) == pytest.approx(
-        (0.027 * (1000 * 300 / 32 + 4000) + prompts) / 3600
+        (0.035 * (1000 * 300 / 32 + 4000) + prompts) / 3600
     )
     assert generation_hours(asked, 0, serve, H100) is None
 
@@ -243,7 +243,7 @@ def test_checkpointing_and_waiting_cost_and_an_adapter_saves() -> None:
         assert found is not None
         return found
 
-    whole = 6 * 7e9 * 1e9 / (0.55 * 989e12) / 3600
+    whole = 6 * 7e9 * 1e9 / (0.26 * 989e12) / 3600
     assert hours() == pytest.approx(whole)
     assert hours(checkpointing=True) == pytest.approx(whole * 8 / 6)
     assert hours(lora={"r": 16}) == pytest.approx(whole * 4 / 6)
@@ -320,4 +320,4 @@ def test_a_finished_training_takes_the_place_of_the_model(tmp_path: Path) -> Non
     assert (resumed.tokens, resumed.basis) == (10**7, "measured, hours modelled")
     lines = "\n".join(table(make_plan(load([PAPER, tmp_path / "own.yaml"]))))
     assert "there; measured" in lines
-    assert "Modelled, not measured: GPU-hours of an H100" in lines
+    assert "Modelled: GPU-hours of " in lines

@@ -161,6 +161,13 @@ def test_every_architecture_generates_what_its_own_generate_does(kind: str, tmp_
 
 
 @pytest.mark.train
+def test_no_attention_is_by_cudnn(folder: Path) -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    TransformersEngine(folder, "float32", batch=8)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+@pytest.mark.train
 def test_what_follows_reads_only_what_is_new(folder: Path) -> None:
     """Nothing else than the first prompts is read, and some tokens of each request that follows: before, the thinking
     was read again for each of them."""

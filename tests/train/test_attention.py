@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from m1.core.errors import UserError
 from m1.train import trainer
 from m1.train.settings import TrainRuntime
@@ -26,6 +27,13 @@ def test_a_kernel_of_the_hub_in_place_of_a_package_that_is_absent_is_refused(mon
         made("flash_attention_2", "kernels-community/flash-attn2", monkeypatch)
     with pytest.raises(UserError, match="sdpa cannot run here, and transformers takes eager in its place"):
         made("sdpa", "eager", monkeypatch)
+
+
+def test_no_attention_is_by_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It plans anew for each shape, which took most of a training's time on an H100."""
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    made("sdpa", "sdpa", monkeypatch)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 @pytest.mark.parametrize("name", ["sdpa", "eager", "flash_attention_2"])

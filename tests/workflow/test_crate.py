@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from m1.commands.crate import ADOPTED, PINS
-from m1.core.files import adopt
 from programs import run
 from project import REPOSITORY, SHORT, Project
 
@@ -107,7 +106,7 @@ def test_results_that_are_not_what_the_run_made(complete: Project, tmp_path: Pat
     assert code == 1
     assert "table3.csv: changed or damaged since it was written" in said
     assert not (project.folder / "crate.zip").exists()
-    adopt(project.path("results/short"))
+    project.make("--touch")
     _, entities = make_crate(project)
     assert [name for name, one in entities.items() if one.get("description") == ADOPTED] == ["results/table3.csv"]
     project.path("results/short/figure1.pdf").unlink()

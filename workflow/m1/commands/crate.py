@@ -10,6 +10,8 @@ sets and models are in the crate only with --whole. The same results give the sa
 import argparse
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from io import StringIO
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m1.commands import add_configfile
+from m1.commands.dry_run import NOTHING
 from m1.core.errors import UserError
 from m1.core.files import check_output, read_json, replacing, sha256_file
 from m1.core.places import SOURCE
@@ -199,6 +202,21 @@ def shown_files(results: Path) -> Iterator[Path]:
     yield from (results / name for name in ["claims.csv", "report.html", *tables, *figures])
 
 
+def check_finished(files: Sequence[Path]) -> None:
+    """Ask Snakemake whether these configuration files are those of the results.
+
+    Raises:
+        UserError: it would make something.
+    """
+    words = [sys.executable, "-m", "m1", "launch", "-n", "--quiet", "rules", "--configfile", *map(str, files)]
+    done = subprocess.run(words if files else words[:-1], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"Snakemake cannot tell whether this run is finished: {done.stderr.strip() or done.stdout}")
+    if NOTHING not in done.stdout:
+        remedy = "finish it, or take the results as they are (make adopt)"
+        raise UserError(f"by this configuration, work is left (make dry-run shows it); {remedy}, then make the crate")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the crate of a finished run."""
     parser = argparse.ArgumentParser(prog="m1 crate", description=__doc__)
@@ -218,6 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     crate.outputs(options.whole)
     crate.describe()
     crate.run(workflow)
+    check_finished(options.configfile)
     with replacing(options.output) as partial:
         crate.crate.write_zip(partial)
     say("crate", f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")

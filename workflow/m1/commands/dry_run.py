@@ -28,6 +28,7 @@ from m1.core.store import Stored
 
 COMPUTED, STORED, UNKNOWN = "computed", "from the store", "not known yet"
 KINDS = (COMPUTED, STORED, UNKNOWN)
+NOTHING = "Nothing to be done: all that was asked for is there, and up to date."
 VARIABLE = re.compile(r"\$\w+")
 
 
@@ -121,7 +122,7 @@ def _and_others(names: Sequence[str]) -> str:
 def lines(jobs: Sequence[Job]) -> Iterator[str]:
     """Yield the table, then the jobs of steps that use the store (equal ones together), then all others by rule."""
     if not jobs:
-        yield "Nothing to be done: all that was asked for is there, and up to date."
+        yield NOTHING
         return
     makers = {path: job for job in jobs for path in job.outputs}
     found = [(job, state(job, makers)) for job in jobs if job.step()]

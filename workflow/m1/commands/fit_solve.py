@@ -205,7 +205,9 @@ def _choice(program: Program, columns: np.ndarray, telling: Telling) -> Choice:
         sum(map(_trained, parts)),
         sum(bool(part.released) for part in parts),
     )
-    whole = np.where(np.arange(program.columns) < program.starts[4], columns.round(), columns)
+    whole = columns.round()
+    # No objective shortens the chain, so the solver may give it all the time that is left.
+    whole[program.starts[4]] = max([0.0, *(program.hours(part)[0] for part in parts), *(one.hours for one in sources)])
     hours = menu.first + float(program.rows[0] @ whole)
     disk = sum(part.kept for part in parts) + sum(menu.weights[base] for base in {part.base for part in parts})
     disk += max((part.checkpoints for part in parts), default=0.0)

@@ -1,9 +1,10 @@
 """Estimate the GPU-hours of a configuration's trainings and generations, and the minutes of those on a CPU; part of
 ``make plan``.
 
-The model rests on assumptions, each a constant here or in :mod:`m1.commands.lengths`. It is right within a factor of
-three or so, which suffices to ask for an allocation. Measurements of finished steps (:mod:`m1.commands.finished`)
-replace the model. The paper says of its own trainings only "minutes on 8 H100 GPUs" and "a few hours with 16" (B.2).
+The model rests on assumptions, each a constant here or in :mod:`m1.commands.lengths`. Training, and generating by
+transformers, were measured on one H100 (benchmarks/README.md, One card); generating by SGLang was not. Measurements of
+finished steps (:mod:`m1.commands.finished`) replace the model. The paper says of its own trainings only "minutes on 8
+H100 GPUs" and "a few hours with 16" (B.2).
 """
 
 import math
@@ -23,7 +24,7 @@ from m1.commands.questions import Questions
 from m1.train.balance import balance
 from m1.wiring.run import Run
 
-TRAINING, PREFILL = 0.55, 0.3  # share of the card's peak, in training and in reading prompts
+TRAINING, PREFILL = 0.26, 0.3  # share of the card's peak, in training (measured) and in reading prompts
 WHOLE, ADAPTER = 6, 4  # operations for each parameter and token; an adapter needs no gradient of the frozen weights
 AGAIN = 2  # further operations if activations are computed again
 # In a step, a replica generates a token for each request in flight. It reads all weights, which takes READING times the
@@ -31,7 +32,7 @@ AGAIN = 2  # further operations if activations are computed again
 READING, REQUEST = 1.3, 15e-6
 CACHE = 8.2e-6  # bytes of keys and values for each token and parameter (57,344 for a token of Qwen2.5-7B)
 DETERMINISTIC = 1.34  # factor on the seconds of a step
-LAUNCHES = 27e-3  # shortest step of transformers in seconds: launching its kernels takes as long for any model
+LAUNCHES = 35e-3  # shortest step of transformers in seconds: launching its kernels takes as long for any model
 # Operations a second of a CPU core in float32, in training and in generating by 32 (benchmarks/README.md).
 CORE_TRAINING, CORE_SERVING = 70e9, 16e9
 # The same of the embedded world's models in training, which are too small to keep a core busy. Seconds that a job of
@@ -427,12 +428,11 @@ def note(found: Iterable[GpuStep], uncounted: Sequence[str], card: Card) -> str:
     """A note on the assumptions, and on the benchmarks whose size is not known (``uncounted``)."""
     thinking, answer = paper_length("thinking"), paper_length("answer")
     text = (
-        f"Modelled, not measured: GPU-hours of {card.said} (`cluster.card`). On the one card that was tried, training "
-        "took seven times and generating four times as long (benchmarks/README.md, One card). Training computes "
-        f"at {TRAINING:.0%} of its {card.operations / 1e12:.0f} TFLOP/s while it does not wait for the slowest "
-        f"process. A step of generating reads the weights in {READING} times what {card.bandwidth / 1e12:g} TB/s "
-        "allow, and the cache of each request; a "
-        f"third more if `deterministic`, {1e3 * LAUNCHES:.0f} ms at least in process. Tokens: thinking "
+        f"Modelled: GPU-hours of {card.said} (`cluster.card`). Training computes at {TRAINING:.0%} of its "
+        f"{card.operations / 1e12:.0f} TFLOP/s, as 8 layers of 7B's shape did on one H100, while it does not wait for "
+        f"the slowest process. A step of generating reads the weights in {READING} times what "
+        f"{card.bandwidth / 1e12:g} TB/s allow, and the cache of each request; a third more if `deterministic`, "
+        f"{1e3 * LAUNCHES:.0f} ms at least in process. Tokens: thinking "
         f"{thinking.mean:,.0f} (log-normal, {thinking.spread:.2f}) and answers {answer.mean:,.0f}, as the authors "
         f"printed of m23K; {QUESTION} of a question, {REPLY} of an answer without thinking; all of forced_budget where "
         "`Wait` is forced. A finished step's own tokens and seconds take the model's place, and for those like it. "

@@ -39,6 +39,7 @@ class TransformersEngine:
         import transformers
         from transformers import AutoConfig, AutoModelForCausalLM
 
+        from m1.core.attention import avoid_cudnn
         from m1.engines.row_cache import cache_bytes, token_bytes
 
         self.facts = ModelFacts.from_folder(folder)
@@ -46,6 +47,7 @@ class TransformersEngine:
         kind, config = getattr(torch, dtype), load(AutoConfig, folder)
         if self.device == "cuda":
             check_weights(folder, config, kind)
+        avoid_cudnn()
         model: Any = load(AutoModelForCausalLM, folder, dtype=kind)
         self.model = model.to(self.device).eval()
         card = torch.cuda.get_device_name() if self.device == "cuda" else "CPU"

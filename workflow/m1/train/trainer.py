@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from m1.core.attention import avoid_cudnn
 from m1.core.errors import UserError, first_line
 from m1.core.files import sync, write_text
 from m1.core.progress import Progress, say
@@ -392,6 +393,7 @@ def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
     Raises:
         UserError: something that the recipe's ``train`` asks for is not installed.
     """
+    avoid_cudnn()
     try:
         trainer = Trainer(**arguments)
     except (ImportError, RuntimeError) as error:  # transformers raises either for a missing package
