@@ -75,6 +75,10 @@ def test_the_crate_of_a_finished_run(complete: Project, tmp_path: Path) -> None:
     make_crate(project)
     assert project.path("crate.zip").read_bytes() == before, "the same run gives the same bytes"
     (project.folder / "published.yaml").write_text("published: {checkpoints: {m1-small-1k: m1_7b_1k}}\n")
+    code, said = run_crate(project, "published.yaml")
+    assert (code, "by this configuration, work is left (make dry-run shows it)" in said) == (1, True), said
+    code, said = project.run("all", "--touch", module="m1 launch", overlays=(SHORT, "published.yaml"))
+    assert code == 0, said
     taken = make_crate(project, "published.yaml")[1]["#published-checkpoints"]
     assert (taken["name"], json.loads(taken["value"])) == ("checkpoints", {"m1-small-1k": "m1_7b_1k"})
     assert validate(project.path("crate.zip")) == ["passed"]
@@ -106,7 +110,7 @@ def test_results_that_are_not_what_the_run_made(complete: Project, tmp_path: Pat
     assert code == 1
     assert "table3.csv: changed or damaged since it was written" in said
     assert not (project.folder / "crate.zip").exists()
-    project.make("--touch")
+    project.make("all", "--touch", module="m1 launch")
     _, entities = make_crate(project)
     assert [name for name, one in entities.items() if one.get("description") == ADOPTED] == ["results/table3.csv"]
     project.path("results/short/figure1.pdf").unlink()
