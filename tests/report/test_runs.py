@@ -254,12 +254,15 @@ def test_what_differs_has_a_line_and_what_says_nothing_one_of_each_kind(tmp_path
     planted["train_sft m"] = {
         "inputs": {"base": {"path": "/other/machine/bases/tiny", "sha256": "c" * 64}},
         "settings": {"path": "/other/machine/data/m.jsonl", "seed": 43},
+        "ran": {"device": "CPU", "processes": 2},  # that of the first run was taken from the store
     }
+    planted["infer_sweep m"]["ran"] = {"device": "H100"}
     planted["score_predictions a"] = {"outputs": {"a.parquet": "d" * 64}}
     before = {
         f"infer_sweep {model}": {"settings": [{"serve": ["program", "/my/facts.json"]}, {"path": f"y/{model}.jsonl"}]}
         for model in answers
     }
+    before["infer_sweep m"]["ran"] = {"device": "CPU", "attention_backend": "sdpa"}
     texts = dict.fromkeys(answers, "the same")
     one = make_run(tmp_path / "here/one", answers, budgets, texts, manifests=before)
     other = make_run(tmp_path / "there/run", answers, budgets, texts, manifests=planted, seed=2, forced=(0, 1))
@@ -281,6 +284,7 @@ def test_what_differs_has_a_line_and_what_says_nothing_one_of_each_kind(tmp_path
         ("configuration", "base tiny", "hidden_size", "32", "33", "architecture"),
         ("configuration", "train_sft m", "settings.seed", "42", "43", "setting"),
         ("configuration", "infer_sweep a, b, m", "settings.budgets", "", "[4, 8]", "setting"),
+        ("configuration", "infer_sweep m", "ran.device", "CPU", "H100", "as it was computed"),
         ("data", "benchmark nejm", "questions", "2", "3", "other questions: 1 in both, 1 only in A, 2 only in B"),
         ("data", "train_sft m", "inputs.base", "b" * 12, "c" * 12, "other base weights"),
         ("data", "score_predictions a", "outputs", hash_of_a, "d" * 12, made_again),

@@ -165,7 +165,8 @@ def _setting_lines(pairs: Pairs) -> Iterator[Line]:
     for name, one, other in pairs:
         for part, what in (("settings", "setting"), ("ran", "as it was computed")):
             a, b = getattr(one, part), getattr(other, part)
-            for key in dict.fromkeys([*a, *b]):
+            # A step that took everything from the store says nothing of how it ran.
+            for key in dict.fromkeys([*a, *b]) if part == "settings" else [key for key in a if key in b]:
                 values = a.get(key), b.get(key)
                 if values[0] != values[1] and not same_place(*values):
                     shown = [show(side[key]) if key in side else "" for side in (a, b)]
