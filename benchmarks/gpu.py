@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
@@ -261,14 +262,13 @@ def profile(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
         print(found.table(sort_by=order, row_limit=40, max_name_column_width=90), flush=True)
     # An operation is charged with the time of the kernels that it launches, too, so only kernels are counted.
     kind, time_of = (DeviceType.CUDA, "device") if on_gpu else (DeviceType.CPU, "cpu")
-    shares = {
-        row.key[:60]: getattr(row, f"self_{time_of}_time_total") / 1e6 / wall
-        for row in found
-        if row.device_type == kind
-    }
-    most = sorted(shares.items(), key=lambda share: share[1], reverse=True)[:4]
+    shares: Counter[str] = Counter()
+    for row in found:
+        if row.device_type == kind:
+            shares[row.key[:60]] += getattr(row, f"self_{time_of}_time_total") / 1e6 / wall
+    most = shares.most_common(4)
     launches = sum(row.count for row in found if "LaunchKernel" in row.key)
-    where, busy = "GPU" if on_gpu else "CPU", sum(shares.values())
+    where, busy = "GPU" if on_gpu else "CPU", shares.total()
     said = f"{1e3 * wall:.0f} ms, {where} busy {busy:.0%}, {launches:,} launches; most in "
     said += ", ".join(f"`{name}` {share:.0%}" for name, share in most)
     yield {"wall": wall, "busy": busy, "launches": launches, "most": most, "said": said}
