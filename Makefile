@@ -68,7 +68,7 @@ fetch: $(VENV)/.ready ## download and pin what CONFIG needs from the hub, for no
 	@PYTHONPATH=workflow $(BIN)/python -m m1 pin $(CONFIGURED)
 
 ##@ run
-demo: $(VENV)/.ready ## run the paper, without Table 2, on the embedded world (about four minutes on two cores)
+demo: $(VENV)/.ready ## run the paper, without Table 2, on the embedded world (four to eight minutes on two cores)
 	$(SNAKEMAKE) all $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
