@@ -95,7 +95,7 @@ crate: $(VENV)/.ready ## write crate.zip, a Workflow Run RO-Crate of the results
 ##@ develop
 # Four processes on two cores, because tests spend half of their time waiting for servers, schedulers and killed jobs.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
-test: $(VENV)/.ready ## run the tests, except the slow ones (six minutes on two cores)
+test: $(VENV)/.ready ## run the tests, except the slow ones (six to twelve minutes on two cores)
 	$(PYTEST) -m "not slow and not real"
 
 # The validator of crates conflicts with our pins, so it has its own environment.
