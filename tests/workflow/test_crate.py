@@ -74,6 +74,9 @@ def test_the_crate_of_a_finished_run(complete: Project, tmp_path: Path) -> None:
     before = project.path("crate.zip").read_bytes()
     make_crate(project)
     assert project.path("crate.zip").read_bytes() == before, "the same run gives the same bytes"
+    whole = set(make_crate(project, "--whole")[0].namelist())
+    assert whole > names
+    assert "results/train/m1-small-1k/model.safetensors" in whole
     (project.folder / "published.yaml").write_text("published: {checkpoints: {m1-small-1k: m1_7b_1k}}\n")
     code, said = run_crate(project, "published.yaml")
     assert (code, "by this configuration, work is left (make dry-run shows it)" in said) == (1, True), said
@@ -82,9 +85,6 @@ def test_the_crate_of_a_finished_run(complete: Project, tmp_path: Path) -> None:
     taken = make_crate(project, "published.yaml")[1]["#published-checkpoints"]
     assert (taken["name"], json.loads(taken["value"])) == ("checkpoints", {"m1-small-1k": "m1_7b_1k"})
     assert validate(project.path("crate.zip")) == ["passed"]
-    whole = set(make_crate(project, "--whole")[0].namelist())
-    assert whole > names
-    assert "results/train/m1-small-1k/model.safetensors" in whole
 
 
 @pytest.mark.slow
