@@ -166,13 +166,29 @@ def base(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
     yield {"seconds": time.perf_counter() - started}
 
 
+def measure(
+    task: Task, work: Path, tiny: bool, steps: int, changes: Mapping[str, Any], **more: Any
+) -> trainings.Measured | None:
+    """Train on random samples as ``task.what`` says, with the settings of m1-7B-23K but for ``changes``.
+
+    ``more`` are further arguments of :func:`train.measure`.
+    """
+    kind, per_device, *words = task.what.split("-")
+    recipe = config.load([ROOT / "config/paper.yaml"])["recipes"]["m1-7b-23k"]
+    settings = {**recipe["sft"], "epochs": 1, **changes}
+    samples = {"number": steps * settings["batch_size"], "mean": 120 if tiny else 1350}
+    samples |= {"spread": 0.5, "vocabulary": 1000}
+    variant = trainings.Variant(task.what, kind == "ours", int(per_device), "ac" in words)
+    return trainings.measure(variant, work / task.base, samples, settings, recipe["train"], **more)
+
+
 def train(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
     """Train on 80 random samples, 16 a step, with the settings of m1-7B-23K.
 
     ``task.what`` is ours or plain, samples at a time, and any of ac (activations are computed again), fsdp (FSDP2 with
     one process: its mixed precision, wrapping, loading and saving), lora.
     """
-    kind, per_device, *words = task.what.split("-")
+    words = task.what.split("-")
     if "lora" in words and "lora" not in {field.name for field in fields(SftSettings)}:
         yield {"left_out": True, "said": "left out: this package has no LoRA"}
         return
@@ -180,11 +196,6 @@ def train(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
         join_sharded("ac" in words, tiny)
     import torch
 
-    recipe = config.load([ROOT / "config/paper.yaml"])["recipes"]["m1-7b-23k"]
-    settings = {**recipe["sft"], "epochs": 1} | ({"lora": LORA} if "lora" in words else {})
-    steps, mean = (2, 120) if tiny else (5, 1350)
-    samples = {"number": steps * settings["batch_size"], "mean": mean, "spread": 0.5, "vocabulary": 1000}
-    variant = trainings.Variant(task.what, kind == "ours", int(per_device), "ac" in words)
     more: Row = {}
 
     def after(trainer: Any) -> None:
@@ -192,7 +203,8 @@ def train(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
         if "fsdp" in words:
             more["save_seconds"] = save_seconds(trainer, work)
 
-    measured = trainings.measure(variant, work / task.base, samples, settings, recipe["train"], after)
+    lora = {"lora": LORA} if "lora" in words else {}
+    measured = measure(task, work, tiny, 2 if tiny else 5, lora, after=after)
     if measured is None:
         yield {"fits": False, "said": "does not fit"}
         return
@@ -251,12 +263,7 @@ def profile(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
                     clock()
                     profiler.stop()
 
-        kind, per_device, *words = task.what.split("-")
-        recipe = config.load([ROOT / "config/paper.yaml"])["recipes"]["m1-7b-23k"]
-        samples = {"number": 12, "mean": 120 if tiny else 1350, "spread": 0.5, "vocabulary": 1000}
-        variant = trainings.Variant(task.what, kind == "ours", int(per_device), "ac" in words)
-        settings = {**recipe["sft"], "epochs": 1, "batch_size": 4}
-        trainings.measure(variant, work / task.base, samples, settings, recipe["train"], callbacks=[OneStep()])
+        measure(task, work, tiny, 3, {"batch_size": 4}, callbacks=[OneStep()])
     found, wall = profiler.key_averages(), times[1] - times[0]
     for order in ("self_device_time_total", "self_cpu_time_total"):
         print(found.table(sort_by=order, row_limit=40, max_name_column_width=90), flush=True)

@@ -133,10 +133,10 @@ class Cluster:
         logs = list((self.project.folder / "scratch/train" / model).glob("*/log.jsonl"))
         return max([line["step"] for log in logs for line in checkpoints.losses(log)], default=0)
 
-    def kill(self, *daemons: str, signals: int = signal.SIGKILL) -> None:
+    def kill(self, *daemons: str, by: int = signal.SIGKILL) -> None:
         """Kill daemons of SLURM, which cannot clean up (:func:`start` starts them again), or send another signal."""
         for name in daemons:
-            os.kill(int((self.slurm / f"run/{name}.pid").read_text()), signals)
+            os.kill(int((self.slurm / f"run/{name}.pid").read_text()), by)
 
     def take_nodes(self, seconds: int) -> None:
         """Submit a job that needs all nodes, in a partition before whose jobs those of others must give way."""

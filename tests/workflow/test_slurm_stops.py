@@ -259,7 +259,7 @@ def test_jobs_that_reach_no_controller_are_submitted_later(four_jobs: Cluster, h
     """
     process = four_jobs.start("all")
     four_jobs.wait(lambda: "rule wait" in four_jobs.said.read_text(), process)
-    four_jobs.kill("slurmctld", signals=signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+    four_jobs.kill("slurmctld", by=signal.SIGKILL if how == "killed" else signal.SIGSTOP)
     try:
         (four_jobs.project.folder / "may-go").touch()
         four_jobs.wait(lambda: refused(four_jobs, "unable to contact|timed out|connection"), process)
@@ -267,7 +267,7 @@ def test_jobs_that_reach_no_controller_are_submitted_later(four_jobs: Cluster, h
         if how == "killed":
             slurm_cluster.start(four_jobs.slurm)
         else:
-            four_jobs.kill("slurmctld", signals=signal.SIGCONT)
+            four_jobs.kill("slurmctld", by=signal.SIGCONT)
     check_four(four_jobs, process)
 
 

@@ -1,4 +1,4 @@
-"""What PyTorch computes attention by."""
+"""The backends by which PyTorch computes attention."""
 
 import torch
 
