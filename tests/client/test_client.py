@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import batch_server
@@ -33,6 +34,7 @@ from m1.client.completion import split_message
 from m1.core.errors import UserError
 from m1.core.store import Store
 from m1.world.server import Errors, World
+from patience import PATIENCE, REACHED
 from providers import REQUESTS, SETTINGS, provider
 from serving import serving
 
@@ -83,7 +85,7 @@ def test_flaky_provider_gives_every_answer_and_a_second_run_asks_nothing(tmp_pat
         assert (spending.calls, spending.calls_made) == (120, 120)
         assert spending.dollars == spending.dollars_now > 0
         with Store(tmp_path) as store:
-            second, again = complete_all(requests, provider(base_url=url, concurrency=1, timeout=5), store, "test")
+            second, again = complete_all(requests, provider(base_url=url, concurrency=1), store, "test")
         assert (world.calls, list(second)) == (calls, list(first))
         assert (again.calls, again.calls_made, again.dollars, again.dollars_now) == (120, 0, spending.dollars, 0)
     assert [c.key for c in first] == [request.key(provider()) for request in requests]
@@ -120,7 +122,16 @@ def test_only_what_decides_the_answer_is_in_the_key() -> None:
 
 
 def test_concurrency_is_bounded(tmp_path: Path) -> None:
-    world = Scripted(lambda prompt, number: time.sleep(0.02))
+    five = threading.Event()
+
+    def answer(prompt: str, number: int) -> None:
+        if world.now == 5:
+            five.set()
+        if len(world.times) > 1:  # the first call is alone
+            assert five.wait(PATIENCE)
+        time.sleep(0.02)
+
+    world = Scripted(answer)
     with running(world) as url, Store(tmp_path) as store:
         complete_all(REQUESTS, provider(base_url=url, concurrency=5), store, "test")
     assert world.most == 5
@@ -151,16 +162,14 @@ def test_passing_failures_are_repeated(tmp_path: Path, answer: tuple[int, Any]) 
 
 
 def test_a_call_without_answer_in_time_is_repeated(tmp_path: Path) -> None:
-    world = Scripted(lambda prompt, number: time.sleep(3) if number == 0 else None)
+    world = Scripted(lambda prompt, number: time.sleep(2 * REACHED) if number == 0 else None)
     with running(world) as url, Store(tmp_path) as store:
-        [completion], _ = complete_all([REQUESTS[0]], provider(base_url=url, timeout=1), store, "test")
+        [completion], _ = complete_all([REQUESTS[0]], provider(base_url=url, timeout=REACHED), store, "test")
     assert "boxed" in completion.answer
 
 
 def test_http_500_for_ever_ends_soon_and_clearly(tmp_path: Path) -> None:
-    started = time.monotonic()
     message = failure(World(Adder(), Errors(), broken=True), tmp_path, max_retries=3)
-    assert time.monotonic() - started < 60
     assert "/v1: a call of model adder-1 failed 4 times, the last time with: HTTP 500" in message
     assert "out of order" in message
     assert f"0 of 40 calls of this run are kept in {tmp_path}; the same command goes on" in message
@@ -182,13 +191,11 @@ def test_a_provider_that_breaks_in_the_middle_ends_the_run_and_what_is_finished_
 
 
 def test_nothing_listens(tmp_path: Path) -> None:
-    started = time.monotonic()
     with (
         Store(tmp_path) as store,
         pytest.raises(UserError, match=r"127\.0\.0\.1:9/v1: no connection \(.*\), tried 3 times\. Check base_url"),
     ):
         complete_all(REQUESTS, provider(max_retries=9), store, "test")
-    assert time.monotonic() - started < 60
 
 
 def test_a_call_that_fails_to_the_end_does_not_keep_the_others_from_being_made(tmp_path: Path) -> None:
@@ -540,7 +547,6 @@ def test_asked_to_slow_down_is_no_failure_and_all_wait(tmp_path: Path) -> None:
 
 
 def test_a_pause_beyond_the_deadline_ends_the_run(tmp_path: Path) -> None:
-    started = time.monotonic()
     with (
         bare(lambda number: (429, {"Retry-After": "3600"}, {}) if number == 9 else None) as server,
         Store(tmp_path) as store,
@@ -550,11 +556,9 @@ def test_a_pause_beyond_the_deadline_ends_the_run(tmp_path: Path) -> None:
         ),
     ):
         complete_all(REQUESTS, provider(base_url=server.url, deadline=60), store, "test")
-    assert time.monotonic() - started < 30
 
 
 def test_a_pause_of_days_ends_the_run_without_a_deadline(tmp_path: Path) -> None:
-    started = time.monotonic()
     days: Reply = (503, {"Retry-After": "864000"}, {})
     said = r"/v1: asks to be left alone for 864,000 s, and a run waits for 3,600 s at most\. Run again later\. 9 of 40"
     with (
@@ -563,7 +567,6 @@ def test_a_pause_of_days_ends_the_run_without_a_deadline(tmp_path: Path) -> None
         pytest.raises(UserError, match=said),
     ):
         complete_all(REQUESTS, provider(base_url=server.url, concurrency=1), store, "test")
-    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -676,12 +679,23 @@ def test_a_body_without_end_is_not_read(tmp_path: Path, kind: str, monkeypatch: 
     assert server.sent < 100 << 20
 
 
-def test_the_deadline_ends_the_run_and_calls_in_flight_are_kept(tmp_path: Path) -> None:
-    world = Scripted(lambda prompt, number: time.sleep(0.3))
-    message = failure(world, tmp_path, deadline=1.0, concurrency=2)
+def test_the_deadline_ends_the_run_and_calls_in_flight_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = 0.0
+
+    def answer(prompt: str, number: int) -> None:
+        nonlocal late
+        if len(world.times) == 4:
+            late = 600
+        time.sleep(0.3)
+
+    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late))
+    world = Scripted(answer)
+    message = failure(world, tmp_path, deadline=500, concurrency=2)
     with Store(tmp_path) as store:
-        assert 1 <= len(store) == sum(world.times.values()) <= 8
-        assert f"the deadline of 1 s is over. Run again, or raise deadline. {len(store)} of 40 calls" in message
+        assert 4 <= len(store) == sum(world.times.values()) <= 6
+        assert f"the deadline of 500 s is over. Run again, or raise deadline. {len(store)} of 40 calls" in message
 
 
 def test_a_content_filter_that_answers_200_or_403_refuses(tmp_path: Path) -> None:
@@ -922,7 +936,10 @@ def test_the_key_is_in_no_message_nor_in_what_led_to_it(
     monkeypatch.setenv("M1_TEST_KEY", CANARY)
     with bare(script) as server, Store(tmp_path) as store, pytest.raises(UserError) as caught:
         complete_all(
-            REQUESTS, provider(base_url=server.url, api_key_env="M1_TEST_KEY", max_retries=0, timeout=2), store, "test"
+            REQUESTS,
+            provider(base_url=server.url, api_key_env="M1_TEST_KEY", max_retries=0, timeout=REACHED),
+            store,
+            "test",
         )
     error: BaseException | None = caught.value
     while error:
@@ -976,7 +993,7 @@ def test_a_signal_ends_in_order_and_calls_in_flight_are_kept(tmp_path: Path, num
         while sum(world.times.values()) < 6 and client.poll() is None:
             time.sleep(0.02)
         client.send_signal(number)
-        output, _ = client.communicate(timeout=20)
+        output, _ = client.communicate(timeout=PATIENCE)
     asked = sum(world.times.values())
     with Store(tmp_path) as store:
         assert client.returncode == code
@@ -1023,7 +1040,7 @@ def test_two_machines_without_locks_use_the_answers_that_count_later(tmp_path: P
                 time.sleep(0.01)
         for client in clients:
             print(file=client.stdin, flush=True)
-        found = [json.loads(client.communicate(timeout=60)[0].splitlines()[-1]) for client in clients]
+        found = [json.loads(client.communicate(timeout=PATIENCE)[0].splitlines()[-1]) for client in clients]
     assert 2 in world.times.values(), "both were at work at once"
     with Store(tmp_path) as store:
         later = [store.get(request.key(provider()))["message"]["content"] for request in REQUESTS]
@@ -1045,4 +1062,4 @@ def test_an_address_that_does_not_answer_is_told_within_seconds(
         started = time.monotonic()
         with Store(tmp_path) as store, pytest.raises(UserError, match=r"no connection .* tried 3 times"):
             complete_all(REQUESTS, provider(base_url=f"http://127.0.0.1:{port}/v1"), store, "test")
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < PATIENCE

@@ -26,6 +26,7 @@ from m1.client.complete import complete_all
 from m1.client.endpoint import read_line
 from m1.core.errors import UserError
 from m1.core.store import Store
+from patience import PATIENCE, REACHED
 from serving import serving
 
 pytestmark = pytest.mark.server
@@ -406,7 +407,7 @@ def test_a_body_that_trickles_is_given_up(store: Store, monkeypatch: pytest.Monk
     monkeypatch.setattr(attempts, "BODY_SECONDS", 0.2)
     with serving(BatchServer()) as server:
         server.faults["retrieve"].append("drip")
-        provider = make_provider(server.url, timeout=0.3)
+        provider = make_provider(server.url, timeout=REACHED)
         requests = make_requests(10, provider)
         run(provider, requests, store)
         assert server.paid == dict.fromkeys(requests, 1)
@@ -485,7 +486,7 @@ class Killed:
 
         self.server.at = at
         program = self.start()
-        output, _ = program.communicate(timeout=30)
+        output, _ = program.communicate(timeout=PATIENCE)
         self.server.at = lambda moment: None
         assert number != signal.SIGKILL or program.returncode in {-signal.SIGKILL, 0}, output
         return output
@@ -513,7 +514,7 @@ def test_sigkill_at_a_moment(tmp_path: Path, moment: str, nth: int) -> None:
             for _ in range(4):
                 server.create({"input_file_id": server.add_file(b""), "endpoint": "", "completion_window": ""})
         finished = program.start()
-        assert "error" not in finished.communicate(timeout=30)[0]
+        assert "error" not in finished.communicate(timeout=PATIENCE)[0]
         assert finished.returncode == 0
         check(server, tmp_path, 50)
         assert len(server.log) > 20
@@ -529,7 +530,7 @@ def test_sigkills_at_random(tmp_path: Path) -> None:
             moment = chance.choice(["uploaded", "created", "polled", "downloading"])
             program.kill_at(moment, chance.randint(1, 3))
         finished = program.start()
-        finished.communicate(timeout=30)
+        finished.communicate(timeout=PATIENCE)
         assert finished.returncode == 0
         check(server, tmp_path, 120)
 
@@ -540,7 +541,7 @@ def test_ctrl_c_leaves_the_batches_and_says_so(tmp_path: Path) -> None:
         output = program.kill_at("polled", 2, signal.SIGINT)
         assert "5 batches stay with the provider; the same command picks up the answers" in output
         assert "cancel" not in server.log
-        assert program.start().wait(30) == 0
+        assert program.start().wait(PATIENCE) == 0
         check(server, tmp_path, 50)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from m1.commands import slurm
 from m1.commands.slurm import Preemption, preemption, state_of
+from patience import PATIENCE
 from slurm_executor import Executor
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
@@ -186,7 +187,7 @@ def test_what_slurm_cannot_accept_now_is_submitted_later(
     for refusal in REFUSALS:
         said = f"SLURM sbatch failed. The error message was '{refusal}'.\n    sbatch call:\n        sbatch"
         executor._report_job_error_threadsafe(SubmittedJobInfo(refusal), said)  # type: ignore[arg-type]
-        assert executor.submissions.acquire(timeout=30)
+        assert executor.submissions.acquire(timeout=PATIENCE)
     assert executor.submitted == list(REFUSALS)
     assert not executor.reports
     assert capsys.readouterr().out == (
@@ -211,7 +212,7 @@ def test_what_slurm_has_accepted_all_the_same_is_not_submitted_again(
             assert executor.reports[number] == f"submitted, /a b/{number}.log", "7 is an earlier attempt by then"
         assert not executor.submitted
         executor._report_job_error_threadsafe(SubmittedJobInfo("m1"), said)  # type: ignore[arg-type]
-        assert executor.submissions.acquire(timeout=30)
+        assert executor.submissions.acquire(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("refusal", ["Invalid account", "Requested time limit is invalid", "invalid partition"])

@@ -17,6 +17,7 @@ import m1
 import pytest
 from m1.core.locks import Holder, Lock, begun
 from m1.core.store import Store
+from patience import PATIENCE
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(m1.__file__).parents[1])}
 NO_LOCKS = """
@@ -136,7 +137,7 @@ def test_never_two_at_once_though_the_file_is_removed(tmp_path: Path, begin: str
     (tmp_path / "number").write_text("0")
     faster = "import m1.core.locks\nm1.core.locks.POLL = 0.001\n"
     started = [start(begin + faster + COUNTER, tmp_path, str(times)) for _ in range(4)]
-    assert [process.wait(timeout=100) for process in started] == [0] * 4
+    assert [process.wait(timeout=PATIENCE) for process in started] == [0] * 4
     assert (tmp_path / "number").read_text() == str(4 * times)
 
 
@@ -167,7 +168,7 @@ with Store(folder / "store") as store:
 
 def test_without_locks_two_machines_use_the_record_that_counts_later(tmp_path: Path) -> None:
     started = [start(TWO_MACHINES, tmp_path, name) for name in ("a", "b")]
-    read = [json.loads(process.communicate(timeout=60)[0].splitlines()[-1]) for process in started]
+    read = [json.loads(process.communicate(timeout=PATIENCE)[0].splitlines()[-1]) for process in started]
     with Store(tmp_path / "store") as store:
         later = [store.get(f"{number:03}") for number in range(60)]
     assert read == [later, later]

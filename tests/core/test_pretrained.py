@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from m1.core import pretrained
+from patience import PATIENCE
 
 PACKAGE = Path(pretrained.__file__).parents[1]
 OWN = {
@@ -48,7 +49,7 @@ for kind in sys.argv[2:]:
 def test_code_of_a_model_is_never_run(folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "HF_HOME": str(folder.parent / "hub")}
     command = [sys.executable, "-c", LOADS_ALL, folder, *OWN]
-    done = subprocess.run(command, input="y\n" * 9, capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(command, input="y\n" * 9, capture_output=True, text=True, env=environment, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     said = f"{folder}: it needs code that comes with it (`auto_map` in its configuration), and none is ever run;"
     lines = done.stdout.splitlines()

@@ -18,6 +18,7 @@ import pytest
 from hub import COMMIT, Hub, serving
 from m1.core import sources
 from m1.core.errors import UserError
+from patience import PATIENCE
 
 ROWS = [{"question": f"Which is {n}?", "category": ("health", "biology", "law")[n % 3], "n": n} for n in range(9)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
@@ -73,7 +74,7 @@ def test_a_small_file_that_unpacks_to_much_is_refused(kind: str, tmp_path: Path)
     )
     environment = os.environ | {"PYTHONPATH": str(Path(sources.__file__).parents[2])}
     done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=120, env=environment
+        [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=PATIENCE, env=environment
     )
     assert done.returncode == 0, done.stderr
     message, megabytes = done.stdout.splitlines()
@@ -112,7 +113,9 @@ class Client:
     def read(self, **source: Any) -> tuple[str, str, Any]:
         """Name of the error or nothing, the place or the message, and the records."""
         command = [sys.executable, "-c", READ, json.dumps({"hub": "some/set", "revision": "main", **source})]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=self.environment, cwd=self.home)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, env=self.environment, cwd=self.home
+        )
         self.said, _, result = done.stdout.partition("RESULT")
         assert result, done.stderr
         return tuple(json.loads(result))  # type: ignore[return-value]

@@ -28,6 +28,7 @@ from m1.client.ledger import Beside, CallTotals, SpendingJournal
 from m1.core.errors import UserError
 from m1.core.files import digest, write_text
 from m1.core.store import Store
+from patience import PATIENCE, until
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(m1.__file__).parents[1])}
 WRITER = """
@@ -626,7 +627,7 @@ for action in (["verify"], ["stats"], ["forget", "--refused"], ["export"]):
     [segment] = (tmp_path / "store").glob("*.jsonl")
     segment.rename(tmp_path / segment.name)
     (tmp_path / "store" / segment.name).symlink_to(tmp_path / segment.name)
-    done = run_python(program, tmp_path / "store", timeout=60)
+    done = run_python(program, tmp_path / "store", timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3\n"), "a link to a segment is one"
     assert done.stdout.count("no segment of a store; passed over") == 6
@@ -690,9 +691,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_raises_no_alarm(
             acknowledged.add((f"turn {turn}", 0))
             time.sleep(chance.uniform(0.0, 0.1))
         else:  # while it starts
-            deadline = time.monotonic() + 20
-            while not list(tmp_path.glob(f".*-{writer.pid}-*")) and time.monotonic() < deadline:
-                time.sleep(0.0005)
+            until(lambda writer=writer: list(tmp_path.glob(f".*-{writer.pid}-*")), every=0.0005)
             time.sleep(chance.uniform(0.0, 0.003))
         writer.kill()
         acknowledged |= {(f"turn {turn}", int(line)) for line in writer.stdout.read().split("\n")[:-1]}

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,13 +16,14 @@ from adder import PATHS, Adder, running
 from m1.client.serving import running_server
 from m1.core.errors import UserError
 from m1.world.server import Errors, World
+from patience import PATIENCE, until
 
 pytestmark = pytest.mark.server
 
 
 def fetch(base_url: str, method: str, path: str, body: str | None = None) -> tuple[int, str]:
     """Status and text of one HTTP request."""
-    connection = http.client.HTTPConnection(base_url.split("/")[2], timeout=5)
+    connection = http.client.HTTPConnection(base_url.split("/")[2], timeout=PATIENCE)
     connection.request(method, path, body)
     response = connection.getresponse()
     text = response.read().decode()
@@ -111,10 +111,10 @@ def served_adder(*flags: str) -> list[str]:
 
 def test_served_starts_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", PATHS)
-    with running_server(served_adder(), 20) as url:
+    with running_server(served_adder(), PATIENCE) as url:
         assert is_open(url)
     assert not is_open(url)
-    with pytest.raises(RuntimeError, match="inside"), running_server(served_adder(), 20) as url:
+    with pytest.raises(RuntimeError, match="inside"), running_server(served_adder(), PATIENCE) as url:
         raise RuntimeError("inside")
     assert not is_open(url)
 
@@ -123,7 +123,7 @@ def test_a_server_that_dies_or_keeps_silent_is_shown_with_its_last_lines(monkeyp
     monkeypatch.setenv("PYTHONPATH", PATHS)
     with (
         pytest.raises(UserError, match=r"(?s)ended with exit code 1.*`serve`.*error: --incorrect: 7\.0; a share"),
-        running_server(served_adder("--incorrect", "7"), 20),
+        running_server(served_adder("--incorrect", "7"), PATIENCE),
     ):
         pass
     with (
@@ -138,9 +138,9 @@ def test_server_ends_with_its_client(end: signal.Signals, tmp_path: Path) -> Non
     lines = [
         "import time",
         "from m1.client.serving import running_server",
-        "with running_server(['adder'], 20) as url:",
+        f"with running_server(['adder'], {PATIENCE}) as url:",
         "    print(url, flush=True)",
-        "    time.sleep(60)",
+        f"    time.sleep({PATIENCE})",
     ]
     client = subprocess.Popen(
         [sys.executable, "-c", "\n".join(lines)],
@@ -154,8 +154,5 @@ def test_server_ends_with_its_client(end: signal.Signals, tmp_path: Path) -> Non
     client.send_signal(end)
     client.wait()
     client.stdout.close()
-    limit = time.monotonic() + 5
-    while is_open(url) and time.monotonic() < limit:
-        time.sleep(0.02)
-    assert not is_open(url)
+    until(lambda: not is_open(url))
     assert end == signal.SIGKILL or list(tmp_path.iterdir()) == [], "after SIGTERM nothing is left behind"

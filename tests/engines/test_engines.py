@@ -152,7 +152,7 @@ def test_passing_trouble_is_met_by_trying_again(
     server: tuple[Server, str], folder: Path, engine: TransformersEngine, trouble: tuple[int, str, dict[str, str]]
 ) -> None:
     asked = requests(5, 10)
-    client = OpenAIEngine(folder, 1, OpenAIOptions(server[1], timeout=0.5))
+    client = OpenAIEngine(folder, 1, OpenAIOptions(server[1]))
     server[0].answers = [trouble, None, trouble, trouble]
     assert generated(client, asked) == generated(engine, asked)
 

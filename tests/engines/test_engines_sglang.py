@@ -20,6 +20,7 @@ from m1.engines.protocol import ModelFacts, Request, to_generation
 from m1.engines.sglang import SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
 from model_servers import needs_sglang, sglang_server
+from patience import PATIENCE
 from random_model import STOP, random_model
 from transformers import AutoTokenizer
 
@@ -146,7 +147,7 @@ def test_it_ends_with_the_process_that_started_it_however_that_ends(folder: Path
         family = [psutil.Process(worker), *psutil.Process(worker).children(recursive=True)]
         assert len(family) > 1
         os.kill(parent.pid, signal.SIGKILL)
-    assert not psutil.wait_procs(family, timeout=40)[1]
+    assert not psutil.wait_procs(family, timeout=PATIENCE)[1]
 
 
 def test_its_server_gives_the_same(

@@ -23,6 +23,7 @@ from m1.core.records import Question, write
 from m1.engines.shards import in_shard, owned_shard, shard
 from m1.engines.shards import questions as dealt
 from m1.screen import attempt
+from patience import PATIENCE
 from random_model import random_model
 from screening import QUESTIONS, screened
 
@@ -155,7 +156,7 @@ def test_two_folders_on_one_store_generate_nothing_twice(tmp_path: Path, ends: s
     assert f"[infer m] process {first.pid} on {socket.gethostname()} since 20" in said
     assert f"is generating the same into {store}; waiting for it" in said
     first.send_signal(signal.SIGKILL if ends == "by a kill" else signal.SIGCONT)
-    made = [process.communicate(timeout=60)[0].splitlines() for process in (first, second)]
+    made = [process.communicate(timeout=PATIENCE)[0].splitlines() for process in (first, second)]
     assert len(kept(store)) == len(set(kept(store))) == 120
     assert not list(store.glob("*.lock")), "no lock is left, not even the dead one's"
     if ends == "in the end":
@@ -173,5 +174,5 @@ def test_shards_of_one_number_go_on_side_by_side(tmp_path: Path) -> None:
         )
         environment = os.environ | {"PYTHONPATH": str(Path(m1.__file__).parents[1])}
         words = [sys.executable, "-c", program, str(tmp_path)]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr) == ("owned\n", "")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.report import typeset
+from patience import PATIENCE
 from score_files import PAPER
 from shown import accuracy_row, save_shown
 
@@ -212,7 +213,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
         ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"],
         cwd=tmp_path,
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
 

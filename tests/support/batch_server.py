@@ -28,6 +28,7 @@ from m1.client.complete import CallRun, GroupWriter
 from m1.client.provider import Provider, Request
 from m1.core.progress import Progress
 from m1.core.store import Store
+from patience import PATIENCE
 
 KEY = "sk-canary-0123456789"
 STATES = ("validating", "in_progress", "finalizing")
@@ -308,12 +309,12 @@ def make_provider(url: str, **changes: Any) -> Provider:
         "model": "adder",
         "base_url": url,
         "serve": None,
-        "serve_seconds": 5.0,
+        "serve_seconds": PATIENCE,
         "api_key_env": "M1_TEST_KEY",
         "temperature": None,
         "max_tokens": 100,
         "concurrency": 4,
-        "timeout": 5.0,
+        "timeout": PATIENCE,
         "max_retries": 3,
         "price_prompt": 1.0,
         "price_completion": 2.0,

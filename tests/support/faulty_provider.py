@@ -44,6 +44,7 @@ from m1.client.serving import running_server
 from m1.core.errors import UserError, run
 from m1.core.files import digest, write_text
 from m1.world.server import chat_completion
+from patience import PATIENCE
 
 RETRY_AFTER = 1  # seconds that a 429 with Retry-After asks for
 _SECRET = {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"}
@@ -279,7 +280,7 @@ def running(log: Path, *flags: str) -> Iterator[str]:
     """Run the server in a process of its own, with its log in a file; yields its base URL."""
     with (
         patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)),
-        running_server([Path(__file__).stem, "--log", str(log), *flags], 20) as url,
+        running_server([Path(__file__).stem, "--log", str(log), *flags], PATIENCE) as url,
     ):
         yield url
 

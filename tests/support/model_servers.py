@@ -17,8 +17,8 @@ import pytest
 from m1.client.serving import is_healthy
 from m1.engines.sglang import PYTHON
 from m1.engines.sglang_worker import ON_CPU
+from patience import PATIENCE
 
-SECONDS = 900
 needs_sglang = pytest.mark.skipif(
     PYTHON not in os.environ, reason=f"`make test-sglang` makes SGLang's environment and sets {PYTHON}"
 )
@@ -54,7 +54,7 @@ def _serving(command: list[str], log: Path) -> Iterator[str]:
         env = os.environ | {"HF_HUB_OFFLINE": "1"}
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env, start_new_session=True)
     try:
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + PATIENCE
         while not is_healthy(port, seconds=60):
             ended = server.poll() is not None or time.monotonic() > end
             assert not ended, f"{' '.join(command)} does not answer:\n{log.read_text(errors='replace')[-2000:]}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from m1.client.complete import Provider, Request
+from patience import PATIENCE
 
 SETTINGS: dict[str, Any] = {
     "name": "adder",
     "model": "adder-1",
     "base_url": "http://127.0.0.1:9/v1",
     "serve": None,
-    "serve_seconds": 20,
+    "serve_seconds": PATIENCE,
     "api_key_env": None,
     "temperature": 0,
     "max_tokens": 8000,
@@ -20,7 +21,7 @@ SETTINGS: dict[str, Any] = {
     "concurrency": 8,
     "requests_per_minute": None,
     "tokens_per_minute": None,
-    "timeout": 20,
+    "timeout": PATIENCE,
     "deadline": None,
     "max_retries": 2,
     "price_prompt": 1.0,

@@ -14,6 +14,7 @@ from typing import Any
 from m1.core.files import sha256_file
 from m1.core.records import Sample
 from m1.train import checkpoints
+from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,7 +106,7 @@ def train(
 ) -> str:
     """Train to the end; returns the output."""
     words = command(material, output, store, sft, **runtime)
-    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -83,9 +83,7 @@ def test_a_measurement_that_fails_or_hangs_is_said_and_the_others_go_on(tmp_path
         "fails": "import sys; print('why'); sys.exit(3)",
         "works": f"open({str(tmp_path / 'worked')!r}, 'w')",
     }
-    started = time.monotonic()
     gpu.run_tasks(tasks, lambda task: [sys.executable, "-c", programs[task.section]], tmp_path, tmp_path, 600)
-    assert time.monotonic() - started < 30
     found = {name: rows[0]["said"] for name, rows in lines(tmp_path).items()}
     assert found == {
         "hangs": "failed (over 1 s): see log.txt",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from m1.train import checkpoints
+from patience import PATIENCE
 from safetensors.torch import load_file
 from shared import made_once
 from training import STEPS, as_on_gpus, wait_for_a_step, weights
@@ -27,7 +28,7 @@ def losses(output: Path) -> list[float]:
 def finish(material: Path, output: Path, emulated: str = "fsdp2,rows", **settings: Any) -> str:
     """Train to the end; what it said."""
     process = as_on_gpus(emulated, material, output, settings, **SHARE)
-    said, problems = process.communicate(timeout=600)
+    said, problems = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, problems
     return said
 
@@ -61,7 +62,7 @@ def test_stopped_in_a_later_epoch_it_goes_on_to_the_same_bytes(sharded: Path, ma
     process = as_on_gpus("fsdp2,rows", material, output, {}, **SHARE)
     wait_for_a_step(Path(f"{output}.scratch"), 9, process)
     os.killpg(process.pid, signal.SIGTERM)
-    said = process.communicate(timeout=300)
+    said = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert "asked to stop after step " in "".join(said)
     finish(material, output)
@@ -73,7 +74,7 @@ def test_stopped_in_a_later_epoch_it_goes_on_to_the_same_bytes(sharded: Path, ma
 def test_a_kill_while_the_model_is_being_saved_costs_no_step(sharded: Path, material: Path, tmp_path: Path) -> None:
     output = tmp_path / "killed"
     killed = as_on_gpus("fsdp2,rows,dies", material, output, {}, **SHARE)
-    killed.communicate(timeout=600)
+    killed.communicate(timeout=PATIENCE)
     assert killed.returncode != 0
     finish(material, output)
     assert json.loads((output / "manifest.json").read_text())["ran"]["resumed"] == STEPS

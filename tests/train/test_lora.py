@@ -17,6 +17,7 @@ from m1.core.records import Sample, read
 from m1.train import checkpoints, lora
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.sft import encode_all
+from patience import PATIENCE
 from random_model import random_model
 from safetensors.torch import load_file
 from shared import made_once
@@ -220,7 +221,7 @@ def test_another_base_is_trained_anew_and_what_was_trained_before_is_taken_from_
 )
 def test_the_step_says_it_in_one_line(sft: Any, runtime: Any, message: str, material: Path, tmp_path: Path) -> None:
     words = command(material, tmp_path / "model", sft=sft, **runtime)
-    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode != 0
     assert message in done.stdout
     assert not (tmp_path / "model").exists()

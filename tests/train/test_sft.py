@@ -27,6 +27,7 @@ from m1.train.settings import training_folder
 from m1.train.sft import encode_all
 from m1.train.text import encode
 from m1.train.trainer import divide_batch
+from patience import PATIENCE
 from random_model import sweep_settings
 from templates import tokenizer_of
 from training import ROOT, STEPS, as_on_gpus, command, environment, samples, start, train, wait_for_a_step, weights
@@ -133,7 +134,7 @@ def test_padded_micro_batches_are_those_that_trl_makes_of_the_order(
 ) -> None:
     """As it was done before the sampler made them: the same losses, to the last bit."""
     process = as_on_gpus("flat", material, tmp_path / "flat", {})
-    problems = process.communicate(timeout=600)[1]
+    problems = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 0, problems
     assert weights(tmp_path / "flat") == weights(undisturbed)
     assert (tmp_path / "flat/log.jsonl").read_bytes() == (undisturbed / "log.jsonl").read_bytes()
@@ -345,7 +346,7 @@ def test_what_is_not_installed_is_said(runtime: dict[str, str], message: str, ma
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert done.returncode == 1
     assert f"error: {message}" in done.stdout

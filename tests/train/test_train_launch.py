@@ -17,6 +17,7 @@ from m1.core.files import model_identity, replacing_model
 from m1.train import checkpoints, launch, sft
 from m1.train.launch import srun, wait_for_others
 from m1.train.settings import SftSettings, TrainRuntime
+from patience import PATIENCE
 from training import ROOT, RUNTIME, SETTINGS, command, environment, flags, start, train, wait_for_a_step, weights
 
 TWO_NODES = {**RUNTIME, "nodes": 2, "processes": 8}
@@ -156,7 +157,7 @@ def test_two_launchers_as_on_two_nodes_find_each_other(material: Path, undisturb
         )
         for node in "01"
     ]
-    said = [launcher.communicate(timeout=300) for launcher in launchers]
+    said = [launcher.communicate(timeout=PATIENCE) for launcher in launchers]
     assert [launcher.returncode for launcher in launchers] == [0, 0], said
     assert weights(tmp_path / "model") == weights(undisturbed)
     assert json.loads((tmp_path / "model/manifest.json").read_text())["ran"]["processes"] == 2
@@ -173,7 +174,7 @@ def test_all_processes_told_to_stop_as_slurm_does_keep_their_state(
     process = start(material, output, processes=2, save_steps=None)
     wait_for_a_step(Path(f"{output}.scratch"), 9, process)  # within the second of three epochs
     os.killpg(process.pid, signal.SIGTERM)
-    said = process.communicate(timeout=120)[1]
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode != 0
     kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")), "train tiny")
     assert kept is not None, said

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 MADE_FROM = (
@@ -75,7 +76,7 @@ class Clone:
     def make(self, *words: str, **environment: str) -> tuple[int, str]:
         """Exit code, and what was said."""
         process = self.start("make", *(words or [".venv/.ready"]), **environment)
-        said = process.communicate(timeout=60)[0]
+        said = process.communicate(timeout=PATIENCE)[0]
         return process.returncode, said
 
     def calls(self) -> list[str]:
@@ -215,12 +216,12 @@ def test_an_interrupted_installation_is_done_again_and_anew(renewed: bool, clone
     killing = "os.kill(os.getppid(), signal.SIGKILL)"
     going_on = "for _ in range(600): Path('end').exists() or time.sleep(0.1)"
     killed = clone.start("make", ".venv/.ready", PIP_DOES=f"{killing}\n{going_on}\nPath('.venv/half').touch()")
-    assert killed.wait(timeout=60) == 2
+    assert killed.wait(timeout=PATIENCE) == 2
     following = clone.start("make", ".venv/.ready")
     assert following.stdout
     assert following.stdout.readline() == ".venv: another make is installing it; waiting\n"
     (clone.folder / "end").touch()
-    assert following.communicate(timeout=60)[0]
+    assert following.communicate(timeout=PATIENCE)[0]
     assert following.returncode == 0
     assert not (clone.folder / ".venv/half").exists()
     assert clone.calls() == [INSTALL[0], *INSTALL]
@@ -240,7 +241,7 @@ def test_an_installation_that_fails_is_tried_again(made: Clone) -> None:
 
 def test_two_at_once_install_once(clone: Clone) -> None:
     both = [clone.start("make", ".venv/.ready", PIP_DOES="time.sleep(0.5)") for _ in range(2)]
-    said = [process.communicate(timeout=60)[0] for process in both]
+    said = [process.communicate(timeout=PATIENCE)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert clone.calls() == INSTALL
     assert sum("waiting" in one for one in said) == 1
