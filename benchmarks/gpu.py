@@ -30,7 +30,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,6 @@ sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
 
 import train as trainings  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
-from m1.train.settings import SftSettings  # noqa: E402
 from m1.wiring import config  # noqa: E402
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -189,9 +188,6 @@ def train(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
     one process: its mixed precision, wrapping, loading and saving), lora.
     """
     words = task.what.split("-")
-    if "lora" in words and "lora" not in {field.name for field in fields(SftSettings)}:
-        yield {"left_out": True, "said": "left out: this package has no LoRA"}
-        return
     if "fsdp" in words:
         join_sharded("ac" in words, tiny)
     import torch

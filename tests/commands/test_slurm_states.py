@@ -168,6 +168,25 @@ def test_jobs_are_not_forgotten_while_slurm_does_not_answer(programs: Path, caps
     ]
 
 
+def test_jobs_that_wait_for_more_than_their_turn_are_said_once(
+    programs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(programs, "scontrol", "exit 1")
+    reasons = "6 Resources\n7 JobHeldUser\n8 JobHeldUser\n9 PartitionDown"
+    jobs = ("5", "6", "7", "8", "9")
+    states = "\n".join(f"{job}|{'RUNNING' if job == '5' else 'PENDING'}" for job in jobs)
+    add(programs, "squeue", f"case \"$*\" in *--jobs=*%r) echo '{reasons}';; *) echo '{states}';; esac")
+    slurm.teach_executor()
+    executor = Executor("squeue")
+    for _ in range(2):
+        assert executor.ask(*jobs) == list(jobs)
+    said = "[launch] SLURM jobs that wait for more than their turn"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{said} (JobHeldUser): 7, 8; `scontrol release 7,8` lets them go on",
+        f"{said} (PartitionDown): 9",
+    ]
+
+
 REFUSALS = (
     "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates policy",
     "sbatch: error: AssocMaxSubmitJobLimit",

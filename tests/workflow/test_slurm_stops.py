@@ -272,7 +272,7 @@ def test_jobs_that_reach_no_controller_are_submitted_later(four_jobs: Cluster, h
 
 
 def test_ends_that_the_executor_does_not_know(
-    slurm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in slurm.items():
         monkeypatch.setenv(name, value)
@@ -290,20 +290,23 @@ def test_ends_that_the_executor_does_not_know(
     cancelled = submit("cpu")
     cluster.ask("scancel", cancelled)
     jobs = [submit("spare", "--no-requeue"), submit("grace"), submit("cancels")]
+    held = cluster.ask("sbatch", "--parsable", "--hold", *size, stops).strip()
     cluster.take_nodes(3)
     teach_executor()
     executor = Executor("sacct" if slurm_cluster.accounts() else "squeue", "m1_ends")
 
     def waits_for() -> list[str]:
-        return executor.ask(*(job for job in (cancelled, *jobs) if job not in executor.reports))
+        return executor.ask(*(job for job in (cancelled, *jobs, held) if job not in executor.reports))
 
     def queued_again() -> bool:
         return all("Restarts=1" in cluster.ask("scontrol", "show", "job", job) for job in jobs[1:])
 
-    cluster.wait(lambda: waits_for() == jobs[1:] and queued_again())
+    cluster.wait(lambda: waits_for() == [*jobs[1:], held] and queued_again())
     assert "status is: 'CANCELLED'" in executor.reports[cancelled]
     assert "status is: 'FAILED'" in executor.reports[jobs[0]]
-    assert waits_for() == jobs[1:], "the executor goes on to wait for them"
-    assert launch.cancel(tmp_path, "m1_") == 2, "a killed run's jobs are found when they have been queued again, too"
+    assert waits_for() == [*jobs[1:], held], "the executor goes on to wait for them"
+    said = f"wait for more than their turn (JobHeldUser): {held}; `scontrol release {held}` lets them go on"
+    assert capsys.readouterr().out.count(said) == 1
+    assert launch.cancel(tmp_path, "m1_") == 3, "a killed run's jobs are found when they have been queued again, too"
     cluster.wait(lambda: not waits_for())
     assert all("status is: 'CANCELLED'" in executor.reports[job] for job in jobs[1:])

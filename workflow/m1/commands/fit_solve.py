@@ -133,8 +133,7 @@ class Program:
         parts = self.parts
         figure = {place: len(self.size.budgets) for place, part in enumerate(parts) if part.thinks}
         trained = {place: _trained(part) for place, part in enumerate(parts)}
-        time = {place: -sum(self.hours(part)) for place, part in enumerate(parts)}
-        paid = {place: -one.hours - one.waiting - one.dollars for place, one in enumerate(self.menu.sources)}
+        paid = self._row(sources={place: one.dollars for place, one in enumerate(self.menu.sources)})
         return [
             self._row(claims=dict.fromkeys(range(len(self.needs)), 1)),
             self._row(claims={place: -order for place, order in enumerate(self.places)}),
@@ -142,7 +141,7 @@ class Program:
             self._row(parts=figure),
             self._row(parts=trained),
             self._row(parts={place: 1 for place, part in enumerate(parts) if part.released}),
-            self._row(parts=time, sources=paid),
+            -self.rows[0] - paid,
         ]
 
     def solve(self) -> np.ndarray | None:
@@ -205,10 +204,7 @@ def _choice(program: Program, columns: np.ndarray, telling: Telling) -> Choice:
         sum(map(_trained, parts)),
         sum(bool(part.released) for part in parts),
     )
-    whole = columns.round()
-    # No objective shortens the chain, so the solver may give it all the time that is left.
-    whole[program.starts[4]] = max([0.0, *(program.hours(part)[0] for part in parts), *(one.hours for one in sources)])
-    hours = menu.first + float(program.rows[0] @ whole)
+    hours = menu.first + float(program.rows[0] @ columns)
     disk = sum(part.kept for part in parts) + sum(menu.weights[base] for base in {part.base for part in parts})
     disk += max((part.checkpoints for part in parts), default=0.0)
     return Choice(size, parts, sources, told, score, hours, sum(one.dollars for one in sources), disk)

@@ -14,7 +14,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,8 @@ LATER = re.compile(rf"[^'\n]*(?:{AWAY.pattern}|Submit\w*Limit|temporarily)[^'\n]
 """What ``sbatch`` says about a job that SLURM may accept later: SLURM is away, or the user has too many jobs."""
 AGAIN = 30
 """Seconds until such a job is submitted again."""
+TURN = {"None", "Priority", "Resources", "BeginTime", "Dependency", "Cleaning"}
+"""Reasons for which a job only waits for its turn."""
 STOPPED = ("FAILED", "PREEMPTED", "NODE_FAIL")
 """States of a job that may be queued again."""
 
@@ -108,6 +110,16 @@ def _recorded_state(job: str) -> str:
     return "FAILED"
 
 
+def obstacles(jobs: Iterable[str]) -> dict[str, list[str]]:
+    """Reasons other than their turn for which jobs wait (``JobHeldUser``, ``PartitionDown``), and the jobs of each."""
+    _, said, _ = ask("squeue", "--noheader", "--states=PENDING", f"--jobs={','.join(jobs)}", "--format=%i %r")
+    found: dict[str, list[str]] = {}
+    for job, _, reason in (line.strip().partition(" ") for line in said.splitlines()):
+        if reason not in TURN:
+            found.setdefault(reason, []).append(job)
+    return found
+
+
 def accepted_job(run: str, comment: str, known: Container[str]) -> str | None:
     """Find a job that SLURM has accepted after ``sbatch`` had given up.
 
@@ -139,6 +151,7 @@ def teach_executor() -> None:
     often = max(1, (seconds(cluster.get("MinJobAge", "")) or 300) // 3)
     accounting = cluster.get("AccountingStorageType") not in ("accounting_storage/none", "(null)", "")
     waiting, known, away, told, stopped = set[str](), set[str](), False, 0.0, threading.Event()
+    held: set[str] = set()
 
     async def known_states(command: str, logger: Any) -> tuple[dict[str, str], float]:
         nonlocal away
@@ -149,7 +162,19 @@ def teach_executor() -> None:
             say("launch", f"{command.split()[0]} {does}")
         if found is None:
             return {}, 0.0
-        return {job: await asyncio.to_thread(state_of, job, found.get(job, "")) for job in waiting}, took
+        states = {job: await asyncio.to_thread(state_of, job, found.get(job, "")) for job in waiting}
+        if pending := [job for job, state in states.items() if state == "PENDING"]:
+            for reason, jobs in (await asyncio.to_thread(obstacles, pending)).items():
+                if reason not in held:
+                    release = (
+                        f"; `scontrol release {','.join(jobs)}` lets them go on" if "held" in reason.lower() else ""
+                    )
+                    say(
+                        "launch",
+                        f"SLURM jobs that wait for more than their turn ({reason}): {', '.join(jobs)}{release}",
+                    )
+                held.add(reason)
+        return states, took
 
     async def check_often(self: Any, jobs: Sequence[Any]) -> AsyncIterator[Any]:
         waiting.clear()
