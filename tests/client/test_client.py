@@ -168,7 +168,7 @@ def test_a_call_without_answer_in_time_is_repeated(tmp_path: Path) -> None:
     assert "boxed" in completion.answer
 
 
-def test_http_500_for_ever_ends_soon_and_clearly(tmp_path: Path) -> None:
+def test_http_500_for_ever_ends_after_the_retries(tmp_path: Path) -> None:
     message = failure(World(Adder(), Errors(), broken=True), tmp_path, max_retries=3)
     assert "/v1: a call of model adder-1 failed 4 times, the last time with: HTTP 500" in message
     assert "out of order" in message
@@ -1047,7 +1047,7 @@ def test_two_machines_without_locks_use_the_answers_that_count_later(tmp_path: P
     assert found == [later, later]
 
 
-def test_an_address_that_does_not_answer_is_told_within_seconds(
+def test_an_address_that_does_not_answer_is_told_before_the_timeout_of_a_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "CONNECT_SECONDS", 0.3)

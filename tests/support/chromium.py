@@ -80,12 +80,12 @@ class Page:
             raise RuntimeError(json.dumps(answer["exceptionDetails"])[:2000])
         return answer["result"].get("value")
 
-    def wait(self, script: str, seconds: float = PATIENCE) -> None:
+    def wait(self, script: str) -> None:
         """Wait until an expression is true."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE
         while not self.ask(f"Boolean({script})"):
             if time.monotonic() > end:
-                raise TimeoutError(f"after {seconds} s still not: {script}; errors: {self.errors}")
+                raise TimeoutError(f"after {PATIENCE:.0f} s still not: {script}; errors: {self.errors}")
             time.sleep(0.02)
 
     def open(self, path: Path, hash: str = "") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PATIENCE = 900.0
+PATIENCE = 1800.0
 """Seconds until a test gives up."""
 REACHED = 2.0
 """Seconds of a limit that a test wants to be reached, once; what should happen within it may be tried again."""

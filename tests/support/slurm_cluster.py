@@ -17,13 +17,12 @@ from typing import Any
 
 import pytest
 from m1.train import checkpoints
+from patience import PATIENCE
 from project import REPOSITORY, SHORT, Project
 
 HERE = REPOSITORY / "tests/slurm"
 PROGRAMS = ("slurmctld", "slurmd", "srun", "munged")
 ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db")
-PATIENCE = 1800
-"""Seconds that a test waits for what must come; a machine of two cores with other work takes many times as long."""
 SYSTEM = f"/usr/sbin:/sbin:{os.environ['PATH']}"
 
 

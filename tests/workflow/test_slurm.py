@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import yaml
 from m1.train import checkpoints
+from patience import PATIENCE
 from project import MAIN, Project
 from safetensors.numpy import load_file
-from slurm_cluster import PATIENCE, Cluster
+from slurm_cluster import Cluster
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

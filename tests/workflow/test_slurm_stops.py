@@ -16,8 +16,9 @@ import slurm_cluster
 from m1.commands import launch
 from m1.commands.slurm import teach_executor
 from m1.train import checkpoints
+from patience import PATIENCE
 from project import Project
-from slurm_cluster import PATIENCE, Cluster
+from slurm_cluster import Cluster
 from slurm_executor import Executor
 from slurm_executor import untaught as untaught
 

@@ -14,7 +14,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,14 +110,24 @@ def _recorded_state(job: str) -> str:
     return "FAILED"
 
 
-def obstacles(jobs: Iterable[str]) -> dict[str, list[str]]:
-    """Reasons other than their turn for which jobs wait (``JobHeldUser``, ``PartitionDown``), and the jobs of each."""
-    _, said, _ = ask("squeue", "--noheader", "--states=PENDING", f"--jobs={','.join(jobs)}", "--format=%i %r")
+def queue(field: str, *flags: str) -> list[tuple[str, str]] | None:
+    """Ask ``squeue`` for one field of jobs; returns their numbers and fields, and None if SLURM does not answer."""
+    code, said, _ = ask("squeue", "--noheader", *flags, f"--format=%i {field}")
+    rows = [line.strip().partition(" ") for line in said.splitlines()]
+    return None if code else [(job, value) for job, _, value in rows]
+
+
+def say_obstacles(jobs: Sequence[str], known: set[str]) -> None:
+    """Say which pending jobs wait for more than their turn; ``known`` holds the reasons that have been said."""
     found: dict[str, list[str]] = {}
-    for job, _, reason in (line.strip().partition(" ") for line in said.splitlines()):
-        if reason not in TURN:
+    for job, reason in queue("%r", "--states=PENDING", f"--jobs={','.join(jobs)}") or ():
+        if reason not in TURN | known:
             found.setdefault(reason, []).append(job)
-    return found
+    known.update(found)
+    for reason, waiting in found.items():
+        release = f"; `scontrol release {','.join(waiting)}` lets them go on" if "held" in reason.lower() else ""
+        said = f"SLURM jobs that wait for more than their turn ({reason}): {', '.join(waiting)}{release}"
+        say("launch", said)
 
 
 def accepted_job(run: str, comment: str, known: Container[str]) -> str | None:
@@ -131,9 +141,8 @@ def accepted_job(run: str, comment: str, known: Container[str]) -> str | None:
     Returns:
         Its number; empty if there is no such job, and None if SLURM does not answer.
     """
-    code, said, _ = ask("squeue", "--noheader", "--states=all", f"--name={run}", "--format=%i %k")
-    rows = [line.strip().partition(" ") for line in said.splitlines()]
-    return None if code else next((job for job, _, own in rows if own == comment and job not in known), "")
+    rows = queue("%k", "--states=all", f"--name={run}")
+    return None if rows is None else next((job for job, own in rows if own == comment and job not in known), "")
 
 
 def teach_executor() -> None:
@@ -151,7 +160,7 @@ def teach_executor() -> None:
     often = max(1, (seconds(cluster.get("MinJobAge", "")) or 300) // 3)
     accounting = cluster.get("AccountingStorageType") not in ("accounting_storage/none", "(null)", "")
     waiting, known, away, told, stopped = set[str](), set[str](), False, 0.0, threading.Event()
-    held: set[str] = set()
+    obstacles: set[str] = set()
 
     async def known_states(command: str, logger: Any) -> tuple[dict[str, str], float]:
         nonlocal away
@@ -164,16 +173,7 @@ def teach_executor() -> None:
             return {}, 0.0
         states = {job: await asyncio.to_thread(state_of, job, found.get(job, "")) for job in waiting}
         if pending := [job for job, state in states.items() if state == "PENDING"]:
-            for reason, jobs in (await asyncio.to_thread(obstacles, pending)).items():
-                if reason not in held:
-                    release = (
-                        f"; `scontrol release {','.join(jobs)}` lets them go on" if "held" in reason.lower() else ""
-                    )
-                    say(
-                        "launch",
-                        f"SLURM jobs that wait for more than their turn ({reason}): {', '.join(jobs)}{release}",
-                    )
-                held.add(reason)
+            await asyncio.to_thread(say_obstacles, pending, obstacles)
         return states, took
 
     async def check_often(self: Any, jobs: Sequence[Any]) -> AsyncIterator[Any]:
