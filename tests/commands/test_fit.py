@@ -130,7 +130,8 @@ def test_without_a_card_the_laptop_s_model_is_fitted_to_the_hours(tmp_path: Path
     assert sizes[0] < sizes[1]
 
 
-def test_the_world_is_fitted_without_a_network(tmp_path: Path) -> None:
+def test_the_world_is_fitted_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # what a run of this folder has left would be free
     asked = replace(question(tmp_path, "0", "world", hours=0.2), files=(SHORT,))
     answer = choose(asked)
     assert planned(asked, answer)[0] == pytest.approx(answer.choice.hours, rel=0.01)
