@@ -514,7 +514,7 @@ def test_what_is_kept_and_how_its_tokens_are_shared_out(tmp_path: Path) -> None:
         value = store.get(answers[0].key)
     assert value.keys() == {"message", "finish_reason", "usage", "seconds", "served"}
     assert (value["served"], value["usage"]) == ("adder-1", ANSWER["usage"])
-    assert 0 < answers[0].seconds == value["seconds"] < 5
+    assert 0 < answers[0].seconds == value["seconds"]
     assert (answers[0].thinking_tokens, answers[0].answer_tokens) == (750, 250)
     assert (spending.thinking_tokens, spending.answer_tokens, spending.completion_tokens) == (750, 250, 1000)
     usage = {"prompt_tokens": 1, "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": 8}}

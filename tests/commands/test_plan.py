@@ -280,19 +280,14 @@ def test_screening_prompt_is_the_step_s(tmp_path: Path) -> None:
     assert (found.calls, found.stored, found.left) == (30, 12, 18)
 
 
-def test_start_is_light_and_quick() -> None:
+def test_start_is_light() -> None:
     code = """
-import resource, sys
-from pathlib import Path
+import sys
 from m1.commands.plan import main
 main(["--configfile", sys.argv[1]])
-used = resource.getrusage(resource.RUSAGE_SELF)
 heavy = ("torch", "transformers", "datasets", "openai")
 print("heavy:", [name for name in heavy if name in sys.modules], file=sys.stderr)
-print(used.ru_utime + used.ru_stime, file=sys.stderr)
 """
     environment = os.environ | {"PYTHONPATH": str(Path(m1.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code, str(PAPER)], capture_output=True, text=True, env=environment)
-    heavy, seconds = done.stderr.splitlines()[-2:]
-    assert heavy == "heavy: []"
-    assert float(seconds) < 3
+    assert done.stderr.splitlines()[-1] == "heavy: []"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.answers import extract_boxed, read_box
+from patience import growth
 
 
 @pytest.mark.parametrize(
@@ -85,11 +84,11 @@ def test_the_result_is_a_part_of_the_text(text: str) -> None:
     assert extract_boxed(text) in text
 
 
-@pytest.mark.parametrize(
-    "text", [r"\boxed" + "{" * 1_000_000, r"\boxed" + "{" * 500_000 + "}" * 500_000, r"\boxed{" * 150_000]
-)
-def test_a_megabyte_of_braces_takes_linear_time(text: str) -> None:
-    started = time.process_time()
-    extract_boxed(text)
-    read_box(text)
-    assert time.process_time() - started < 5
+@pytest.mark.parametrize(("opens", "closes"), [("{", ""), ("{", "}"), (r"\boxed{", "")])
+def test_very_many_braces_take_linear_time(opens: str, closes: str) -> None:
+    def read(size: int) -> None:
+        text = r"\boxed" + opens * size + closes * size
+        extract_boxed(text)
+        read_box(text)
+
+    assert growth(read, 15_000) < 40

@@ -710,20 +710,19 @@ def test_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
         Store(tmp_path / "file")
 
 
-def test_a_hundred_thousand_records_load_fast(tmp_path: Path) -> None:
+def test_a_hundred_thousand_records_take_little_memory(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         store.put_many((digest(n), {"token_ids": list(range(30)), "finish_reason": "stop"}) for n in range(100_000))
     program = """
-import resource, sys, time
+import resource, sys
 from m1.core.store import Store
-before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 store = Store(sys.argv[1])
-print(len(store), time.process_time() - started, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(len(store), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
     done = run_python(program, tmp_path)
-    records, seconds, mebibytes = map(float, done.stdout.split())
+    records, mebibytes = map(float, done.stdout.split())
     assert records == 100_000
-    assert seconds < 2
     assert mebibytes < 50
 
 

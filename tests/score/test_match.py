@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import time
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +11,7 @@ from m1.core.records import LETTERS, Question
 from m1.score.match import PROTOCOLS, decide, extract, is_ambiguous, match_text, shown_options
 from m1.score.settings import SCORING_PROTOCOLS, ScoringProtocol
 from m1.wiring.schema import config_schema
+from patience import growth
 
 DRUGS = ("Aspirin", "Ibuprofen", "Morphine", "Amoxicillin")
 GENES = ("BB", "Bb", "bb", "none of them")
@@ -516,23 +513,7 @@ PIECES += [
 PIECES += ["lorem ipsum ", "A: Ibuprofen ", "## Final Response\n\n", "\nQ", "** ", " ", "\n", "İ"]
 
 
-@pytest.fixture
-def without_gc() -> Iterator[None]:
-    """The garbage collector would walk the objects of all tests before this one, within the time that is measured."""
-    gc.disable()
-    yield
-    gc.enable()
-
-
 @pytest.mark.parametrize("piece", PIECES)
-@pytest.mark.usefixtures("without_gc")
-def test_a_long_text_of_anything_takes_linear_time(piece: str) -> None:
-    seconds = []
-    for size in (25_000, 250_000):
-        text = piece * (size // len(piece)) + "x"
-        started = time.process_time()
-        for protocol in SCORING_PROTOCOLS:
-            decided(text, protocol)
-        seconds.append(time.process_time() - started)
-    assert seconds[1] < 3  # all three protocols take 0.03 to 0.4 s on an idle core
-    assert seconds[1] < 40 * max(seconds[0], 0.01)  # ten times the text; a square would take a hundred times the time
+@pytest.mark.parametrize("protocol", SCORING_PROTOCOLS)
+def test_a_long_text_of_anything_takes_linear_time(piece: str, protocol: ScoringProtocol) -> None:
+    assert growth(lambda size: decided(piece * (size // len(piece)) + "x", protocol), 10_000) < 40
