@@ -9,6 +9,7 @@ from benchmark_scripts import load
 from m1.core import records
 from m1.core.files import read_json
 from m1.core.records import Prediction, Rollout
+from patience import PATIENCE
 
 benchmark = load("load")
 
@@ -17,6 +18,8 @@ benchmark = load("load")
 def test_every_step_runs_on_the_load_and_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(benchmark, "LIMIT", (PATIENCE, 1.0))
+    monkeypatch.setattr(benchmark, "LIMITS", {benchmark.PAGE: (PATIENCE, 3.0)})
     size = ["--models", "2", "--questions", "60", "--folder", str(tmp_path)]
     benchmark.main(size)
     heads, _, *lines = [
@@ -38,7 +41,7 @@ def test_every_step_runs_on_the_load_and_is_measured(
     rules = read_json(tmp_path / "score" / "model-01.json")["counts"]["rules"]
     assert {"boxed letter", "lone letter", "option text", "most similar option"} <= set(rules)
 
-    monkeypatch.setattr(benchmark, "LIMIT", (60.0, 0.01))
+    monkeypatch.setattr(benchmark, "LIMIT", (PATIENCE, 0.01))
     with pytest.raises(SystemExit, match="slower or larger than allowed"):
         benchmark.main([*size, "--only", "choice"])
     (tmp_path / "shown.json").unlink()
