@@ -126,6 +126,18 @@ def test_a_finished_training_is_taken_from_the_store_without_a_gpu(material: Pat
     assert sft.count_stored(other) == (0, 1, "models"), "another seed is another training"
 
 
+def test_a_step_that_srun_ends_without_an_error_is_no_trained_model(
+    material: Path, tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When SLURM preempts a step, ``srun`` may end with 0. Taken as a success, Snakemake would wait for the model, and
+    remove the one that the job, queued again, had written in the meantime."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    said = rf"train tiny: no model in {tmp_path}/model: it was stopped, .*preempts"
+    with pytest.raises(UserError, match=said):
+        launch.main(flags(material, tmp_path / "model", {}, {"nodes": 2}))
+    assert [words[0] for words in started] == ["srun"]
+
+
 def test_srun_starts_one_launcher_on_each_node() -> None:
     found = srun(2, ["--name", "m1"])
     expected = ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpu-bind=none", "--kill-on-bad-exit=1"]

@@ -108,6 +108,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = start(known.runtime, words)
         if code:
             raise SystemExit(code if code > 0 else 128 - code)
+        if not on_node and not (known.output / "manifest.json").exists():
+            stopped = "it was stopped, though without an error, as `srun` ends where SLURM preempts or cancels its step"
+            raise UserError(f"train {known.name}: no model in {known.output}: {stopped}; run it again, and it goes on")
     if not on_node:
         try:
             curve.draw(known.output / "log.jsonl", known.name, known.output / "loss.png")
