@@ -10,8 +10,6 @@ from pathlib import Path
 from patience import PATIENCE, growth
 
 TESTS = Path(__file__).parents[1]
-
-
 CLOCK = re.compile(r"\btime\.(monotonic|perf_counter|process_time|time)\(|\b(seconds|elapsed|took)\b")
 
 

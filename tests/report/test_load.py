@@ -18,8 +18,10 @@ benchmark = load("load")
 def test_every_step_runs_on_the_load_and_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "LIMIT", (PATIENCE, 1.0))
-    monkeypatch.setattr(benchmark, "LIMITS", {benchmark.PAGE: (PATIENCE, 3.0)})
+    monkeypatch.setattr(benchmark, "LIMIT", (PATIENCE, benchmark.LIMIT[1]))
+    monkeypatch.setattr(
+        benchmark, "LIMITS", {step: (PATIENCE, memory) for step, (_, memory) in benchmark.LIMITS.items()}
+    )
     size = ["--models", "2", "--questions", "60", "--folder", str(tmp_path)]
     benchmark.main(size)
     heads, _, *lines = [

@@ -1,5 +1,5 @@
-"""How long a test waits for what should happen, and how long work may take: a machine may be many times slower than
-another one."""
+"""How long a test waits for what should happen, and how the time of work grows. A busy machine is many times slower
+than an idle one."""
 
 from __future__ import annotations
 

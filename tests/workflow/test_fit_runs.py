@@ -83,8 +83,8 @@ def test_what_fits_is_what_runs_and_what_it_left_is_free(project: Project, monke
     assert "measured by the run before" in again
     assert planned(again)["m1-small-1k"] == ("trained, stored", 0.0, 0.0)
     assert "m1-small-1K" in make(project, again)
-    # The store and the inputs say it, not the results: what is deleted is taken from the store. Its answers count as
-    # anew, and in how long they would be is measured here.
+    # The store and the inputs say it, not the results: what is deleted is taken from the store. The answers of a
+    # deleted model are counted anew, at the speed that was measured here.
     shutil.rmtree(results / "train/m1-small-1k")
     (results / "infer/m1-small-1k/predictions.parquet").unlink()
     assert planned(fit(project, much))["m1-small-1k"][:2] == ("trained, stored", 0.0)
